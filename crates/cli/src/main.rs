@@ -1,0 +1,39 @@
+//! The binary `tolmach`: arguments in, exit code out. Everything else is in the crates.
+//!
+//! Invariant: only this crate reads the command line and writes stdout. Data (and `--json`) go
+//! to stdout, progress and messages to stderr.
+
+mod commands;
+mod report;
+mod ui;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Teach an open language model a new language, on one machine.
+#[derive(Parser)]
+#[command(name = "tolmach", version, about, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    ui: ui::UiArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Clean(commands::clean::Args),
+    Translate(commands::translate::Args),
+    Inspect(commands::inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse(); // clap itself exits with 2 on a usage error
+    let ui = ui::Ui::new(&cli.ui);
+    let result = match cli.command {
+        Command::Clean(args) => commands::clean::run(args, &ui),
+        Command::Translate(args) => commands::translate::run(args, &ui),
+        Command::Inspect(args) => commands::inspect::run(args, &ui),
+    };
+    report::finish(result, &ui)
+}

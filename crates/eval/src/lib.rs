@@ -1,0 +1,1 @@
+//! The report card: base and tuned model side by side.

@@ -1,0 +1,1 @@
+//! Llama models: configuration, weights, decoder forward and backward, LoRA, KV cache, sampling.

@@ -1,0 +1,1 @@
+//! Tokenizers, prompt templates, label mask, packing.

@@ -1,0 +1,1 @@
+//! Training: plan, loop, optimizer, schedule, training state, metrics.
