@@ -22,18 +22,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(commands::demo::Args),
+    Teach(commands::teach::Args),
     Clean(commands::clean::Args),
     Translate(commands::translate::Args),
     Inspect(commands::inspect::Args),
+    Plan(commands::plan::Args),
+    Train(commands::train::Args),
+    Eval(commands::eval::Args),
+    Chat(commands::chat::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse(); // clap itself exits with 2 on a usage error
     let ui = ui::Ui::new(&cli.ui);
     let result = match cli.command {
+        Command::Demo(args) => commands::demo::run(args, &ui),
+        Command::Teach(args) => commands::teach::run(args, &ui),
         Command::Clean(args) => commands::clean::run(args, &ui),
         Command::Translate(args) => commands::translate::run(args, &ui),
         Command::Inspect(args) => commands::inspect::run(args, &ui),
+        Command::Plan(args) => commands::plan::run(args, &ui),
+        Command::Train(args) => commands::train::run(args, &ui),
+        Command::Eval(args) => commands::eval::run(args, &ui),
+        Command::Chat(args) => commands::chat::run(args, &ui),
     };
     report::finish(result, &ui)
 }

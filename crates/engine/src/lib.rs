@@ -1,1 +1,19 @@
-//! The arithmetic of training: the Backend trait, the CPU backend, the naive f64 reference.
+//! The arithmetic of training: the [`Backend`] trait, the CPU backend, the naive f64 reference.
+//!
+//! There is no autograd. Each operation's `backward` stands beside its forward; the decoder
+//! (crate `tolmach-model`) calls them in order, and in reverse order.
+//!
+//! Legend for shapes, here and in `tolmach-model`:
+//! T time (packed tokens) · C hidden · F ffn · H heads · K kv heads · D head dim · V vocabulary · R rank.
+//! Matrices are row-major. A linear layer's weight is `[out, in]`, as in PyTorch.
+
+mod backend;
+pub mod cpu;
+mod frozen;
+pub mod random;
+pub mod reference;
+
+pub use backend::{AdamW, Attention, Backend, Dims, Mat, Out, RopeDirection};
+pub use cpu::CpuBackend;
+pub use frozen::{Dtype, FrozenMatrix, StorageError};
+pub use reference::ReferenceBackend;

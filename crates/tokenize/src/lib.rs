@@ -1,1 +1,35 @@
 //! Tokenizers, prompt templates, label mask, packing.
+//!
+//! The way of an example through this crate:
+//!
+//! ```text
+//! Example ──PromptTemplate──▶ Rendered (text + trained byte ranges)
+//!         ──ExampleEncoder──▶ TokenExample (input_ids + labels, from ONE encoding)
+//!         ──epoch_order, plan_steps──▶ StepPlan (micro-batches of example indices)
+//!         ──PackedBatch::pack──▶ PackedBatch (segments laid end to end, no padding)
+//! ```
+//!
+//! Invariants: the prompt is never tokenised apart from its answer; labels stay unshifted
+//! everywhere (the model shifts inside a segment, see [`PackedBatch::targets`]); this crate reads
+//! files only where a path is handed to it, and knows nothing of the model.
+
+mod encode;
+mod error;
+mod jsonl;
+mod pack;
+mod special;
+mod stream;
+mod template;
+#[cfg(test)]
+mod testing;
+mod token_example;
+mod tokenizer;
+
+pub use encode::{DropReason, Dropped, EncodedExamples, ExampleEncoder, MaskConfig, OverLong};
+pub use error::Error;
+pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};
+pub use pack::{PackedBatch, StepPlan, StepSize, epoch_order, plan_steps};
+pub use stream::DecodeStream;
+pub use template::{BUILT_IN_TEMPLATES, PromptTemplate, RenderError, Rendered, TemplateStrings};
+pub use token_example::{IGNORED, TokenExample};
+pub use tokenizer::{TextTokens, Tokenizer};

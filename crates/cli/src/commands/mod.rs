@@ -1,5 +1,11 @@
 //! One file per command: its arguments, and the glue from them to the crates.
 
+pub mod chat;
 pub mod clean;
+pub mod demo;
+pub mod eval;
 pub mod inspect;
+pub mod plan;
+pub mod teach;
+pub mod train;
 pub mod translate;

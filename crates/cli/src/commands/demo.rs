@@ -1,0 +1,12 @@
+//! `tolmach demo`
+
+use crate::report::{Failure, Outcome};
+use crate::ui::Ui;
+
+/// To come
+#[derive(clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: Args, _ui: &Ui) -> Outcome {
+    Err(Failure::usage("not yet"))
+}

@@ -1,0 +1,1 @@
+//! Tiny tokenizers for tests, made in code.
