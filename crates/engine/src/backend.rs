@@ -1,222 +1,288 @@
-//! The operations a decoder is made of, each with its backward.
+//! The operations that the decoder is written over, each beside its backward.
+//!
+//! Invariants: a buffer is opaque (a GPU's lives on the GPU) and may be longer than an operation
+//! needs, so that one allocation serves steps of any length; an operation may be asynchronous, only
+//! what returns numbers (`download`, `head_loss`, `sum_squares`) waits. Gradients of weights always
+//! *add* to what is there (gradient accumulation); whoever starts a step clears them.
+//! Results do not depend on the number of threads: every sum has one order.
 
 use crate::FrozenMatrix;
+use std::ops::Range;
 
-/// A matrix operand `[N, K]`: frozen in its storage format, or live in a buffer (LoRA's A and B,
-/// a layer in full training).
+/// A weight operand: `[rows, cols]`, row-major.
 pub enum Mat<'a, B: Backend + ?Sized> {
-    Frozen(&'a B::Frozen),
-    Live(&'a B::Buf),
+    /// Never trained; any storage type.
+    Frozen(&'a B::Matrix),
+    /// A dense buffer: trained weights and LoRA's A and B.
+    Dense(&'a B::Buffer),
 }
 
-/// Shape of a matrix product: `t` rows of activations, a weight `[n, k]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Dims {
-    pub t: usize,
-    pub n: usize,
-    pub k: usize,
-}
-
-/// How a product reaches its output: `out = scale · product`, or `out += scale · product`.
-#[derive(Clone, Copy, Debug)]
-pub struct Out {
-    pub accumulate: bool,
-    pub scale: f32,
-}
-
-impl Out {
-    pub const SET: Out = Out { accumulate: false, scale: 1.0 };
-    pub const ADD: Out = Out { accumulate: true, scale: 1.0 };
-
-    pub fn scaled(self, scale: f32) -> Out {
-        Out { scale, ..self }
+// By hand: a derive would ask for `B: Copy`.
+impl<B: Backend + ?Sized> Clone for Mat<'_, B> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
+impl<B: Backend + ?Sized> Copy for Mat<'_, B> {}
 
+/// What happens to the old content of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Out {
+    Set,
+    Add,
+}
+
+/// Sizes of a linear layer: `x [rows, inputs]`, `w [outputs, inputs]`, `y [rows, outputs]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    pub rows: usize,
+    pub inputs: usize,
+    pub outputs: usize,
+}
+
+/// Forward turns by +position·θ, backward (the transpose of a rotation) by −position·θ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeDirection {
     Forward,
-    /// The transpose of a rotation is the rotation by the opposite angle.
     Backward,
 }
 
-/// Causal attention over packed segments: token `t` of a segment sees tokens `..= t` of the same segment.
+/// Query rows that attend causally to a run of key rows, and to nothing else.
+///
+/// The last query of the segment sees the last key: query `q.start + i` sees keys
+/// `kv.start ..= kv.end - q.len() + i`. In training `q == kv`; with a KV cache `q` is shorter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub q: Range<usize>,
+    pub kv: Range<usize>,
+}
+
+/// Grouped-query attention over segments. Query head `h` reads kv head `h / (heads / kv_heads)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// Segment boundaries in the packed tokens: `segments[i]..segments[i + 1]`, from 0 to T.
-    pub segments: &'a [u32],
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// Factor on q·k, 1/√D.
+    pub scale: f64,
+    pub segments: &'a [Segment],
 }
 
-impl Attention<'_> {
-    pub fn tokens(&self) -> usize {
-        self.segments.last().map_or(0, |&t| t as usize)
-    }
-
-    /// Scores are divided by √D (Vaswani et al. 2017, eq. 1).
-    pub fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
+/// Inverted dropout: an element survives with probability 1 − p and is divided by it.
+/// The mask is a pure function of (key, element index), so backward and a resumed run draw it again.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub p: f32,
+    pub key: u64,
 }
 
-/// Settings of one AdamW update (Loshchilov & Hutter 2019, in the order of torch.optim.AdamW).
+/// One AdamW update (Loshchilov & Hutter 2019, as `torch.optim.AdamW`).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
-    pub lr: f64,
+    pub learning_rate: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub eps: f64,
     pub weight_decay: f64,
-    /// Updates done, this one included: 1 at the first.
+    /// 1 for the first update (bias correction).
     pub step: u64,
-    /// Every gradient is multiplied by this first (gradient clipping).
+    /// Multiplies the gradient before use: gradient clipping.
     pub grad_scale: f64,
 }
 
-/// A device that can train and run a decoder.
-///
-/// Buffers are opaque, may live on another device and may be longer than an operation needs.
-/// An operation may be asynchronous; what returns host values ([`Backend::download`],
-/// [`Backend::sum_squares`], [`Backend::cross_entropy`]) waits for what it depends on.
-/// No operation's result depends on the number of threads.
-pub trait Backend: Sync {
-    /// A vector of the backend's float type.
-    type Buf: Send + Sync;
-    /// A frozen matrix in the backend's storage.
-    type Frozen: Send + Sync;
+/// A device that trains. Sizes are in elements; matrices are row-major.
+pub trait Backend: Send + Sync {
+    /// Reals of the backend's compute type (f32 on the CPU, f64 in `reference`).
+    type Buffer: Send + Sync;
+    /// A frozen weight as the device keeps it.
+    type Matrix: Send + Sync;
 
-    fn zeros(&self, len: usize) -> Self::Buf;
-    fn upload(&self, data: &[f32]) -> Self::Buf;
-    /// The first `len` values.
-    fn download(&self, buf: &Self::Buf, len: usize) -> Vec<f32>;
-    /// Overwrite the first `data.len()` values.
-    fn write(&self, buf: &mut Self::Buf, data: &[f32]);
-    fn freeze(&self, matrix: &FrozenMatrix) -> Self::Frozen;
-    /// Set the first `len` values to zero.
-    fn clear(&self, buf: &mut Self::Buf, len: usize);
-    /// `y += x`
-    fn add(&self, y: &mut Self::Buf, x: &Self::Buf, len: usize);
-    /// `out = x`
-    fn copy(&self, out: &mut Self::Buf, x: &Self::Buf, len: usize);
-    /// `out[at + i] = x[i]` for rows of `width`; for the KV cache.
-    fn copy_rows(&self, out: &mut Self::Buf, at: usize, x: &Self::Buf, rows: usize, width: usize);
+    // ---- memory ----
 
-    /// `out[i] = x[rows[i]]`, rows of `width`.
-    fn gather_rows(&self, out: &mut Self::Buf, x: &Self::Buf, rows: &[u32], width: usize);
-    /// `dx[rows[i]] += d_out[i]`; `rows` has no duplicates.
-    fn gather_rows_backward(&self, dx: &mut Self::Buf, d_out: &Self::Buf, rows: &[u32], width: usize);
+    fn zeros(&self, len: usize) -> Self::Buffer;
+    fn len(&self, buffer: &Self::Buffer) -> usize;
+    fn upload(&self, values: &[f32]) -> Self::Buffer;
+    /// The first `out.len()` elements.
+    fn download(&self, buffer: &Self::Buffer, out: &mut [f32]);
+    /// Overwrite the first `values.len()` elements.
+    fn write(&self, values: &[f32], buffer: &mut Self::Buffer);
+    /// Set the first `len` elements to zero.
+    fn clear(&self, buffer: &mut Self::Buffer, len: usize);
+    fn matrix(&self, weight: FrozenMatrix) -> Self::Matrix;
 
-    /// `out[t] = table[ids[t]]`: `[T, C]`.
-    fn embedding(&self, out: &mut Self::Buf, table: Mat<'_, Self>, ids: &[u32], width: usize);
-    /// `d_table[ids[t]] += d_out[t]`, in the order of t.
-    fn embedding_backward(&self, d_table: &mut Self::Buf, d_out: &Self::Buf, ids: &[u32], width: usize);
+    // ---- rows ----
 
-    /// `out[t] = gain · x[t] / √(mean(x[t]²) + eps)` (Zhang & Sennrich 2019): `[T, C]`.
-    fn rmsnorm(&self, out: &mut Self::Buf, x: &Self::Buf, gain: &Self::Buf, t: usize, c: usize, eps: f32);
-    /// `dx += …`, `d_gain += …`
-    fn rmsnorm_backward(
+    /// `dst[dst_row..][..rows] = src[src_row..][..rows]`, rows of `width`.
+    fn copy_rows(
         &self,
-        dx: &mut Self::Buf,
-        d_gain: Option<&mut Self::Buf>,
-        d_out: &Self::Buf,
-        x: &Self::Buf,
-        gain: &Self::Buf,
-        t: usize,
-        c: usize,
-        eps: f32,
+        src: &Self::Buffer,
+        src_row: usize,
+        dst: &mut Self::Buffer,
+        dst_row: usize,
+        rows: usize,
+        width: usize,
+    );
+    /// `out[i] = x[rows[i]]`.
+    fn gather_rows(&self, x: &Self::Buffer, rows: &[usize], width: usize, out: &mut Self::Buffer);
+    /// Backward of [`Backend::gather_rows`]: `dx[rows[i]] += dout[i]`.
+    fn gather_rows_backward(&self, dout: &Self::Buffer, rows: &[usize], width: usize, dx: &mut Self::Buffer);
+
+    /// `out = dropout(x)`; its own backward with `x = dout` (the mask is the same).
+    fn dropout(&self, x: &Self::Buffer, len: usize, dropout: Dropout, to: Out, out: &mut Self::Buffer);
+
+    // ---- embedding ----
+
+    /// `out[t] = table[ids[t]]`. `table [V, C]`, `out [T, C]`. Every id is below V (checked by the caller).
+    fn embed(&self, ids: &[u32], table: Mat<Self>, width: usize, out: &mut Self::Buffer);
+    /// `dtable[ids[t]] += dout[t]`.
+    fn embed_backward(&self, ids: &[u32], dout: &Self::Buffer, width: usize, dtable: &mut Self::Buffer);
+
+    // ---- RMSNorm (Zhang & Sennrich 2019): out = x / √(mean(x²) + eps) · weight ----
+
+    /// `x, out [rows, width]`, `weight [width]`.
+    fn rms_norm(
+        &self,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        eps: f64,
+        rows: usize,
+        width: usize,
+        out: &mut Self::Buffer,
+    );
+    /// Adds to `dx` (the residual stream's gradient is there already) and to `dweight`.
+    fn rms_norm_backward(
+        &self,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        eps: f64,
+        rows: usize,
+        width: usize,
+        dout: &Self::Buffer,
+        dx: &mut Self::Buffer,
+        dweight: Option<&mut Self::Buffer>,
     );
 
-    /// `y[T, N] = x[T, K] · w[N, K]ᵀ`
-    fn matmul(&self, y: &mut Self::Buf, x: &Self::Buf, w: Mat<'_, Self>, d: Dims, out: Out);
-    /// `dx[T, K] = dy[T, N] · w[N, K]`
-    fn matmul_backward_input(&self, dx: &mut Self::Buf, dy: &Self::Buf, w: Mat<'_, Self>, d: Dims, out: Out);
-    /// `dw[N, K] = dy[T, N]ᵀ · x[T, K]`
-    fn matmul_backward_weight(&self, dw: &mut Self::Buf, dy: &Self::Buf, x: &Self::Buf, d: Dims, out: Out);
+    // ---- linear: y = alpha · x wᵀ ----
 
-    /// `out[i] (+)= x[i] / (1 − p)` where [`crate::random::keeps`], else 0. Its own backward.
-    fn dropout(&self, out: &mut Self::Buf, x: &Self::Buf, len: usize, p: f32, key: u64, accumulate: bool);
+    /// `y [rows, outputs] (+)= alpha · x [rows, inputs] · wᵀ`, `w [outputs, inputs]`.
+    fn linear(
+        &self,
+        x: &Self::Buffer,
+        w: Mat<Self>,
+        dims: Dims,
+        alpha: f64,
+        to: Out,
+        y: &mut Self::Buffer,
+    );
+    /// `dx [rows, inputs] (+)= alpha · dy [rows, outputs] · w`.
+    fn linear_backward_input(
+        &self,
+        dy: &Self::Buffer,
+        w: Mat<Self>,
+        dims: Dims,
+        alpha: f64,
+        to: Out,
+        dx: &mut Self::Buffer,
+    );
+    /// `dw [outputs, inputs] += alpha · dyᵀ · x`.
+    fn linear_backward_weight(
+        &self,
+        dy: &Self::Buffer,
+        x: &Self::Buffer,
+        dims: Dims,
+        alpha: f64,
+        dw: &mut Self::Buffer,
+    );
 
-    /// Rotate the halves of each head in place (Su et al. 2021, in the half-split layout of
-    /// transformers): `x[T, heads, D]`, `cos` and `sin` `[T, D / 2]`.
+    // ---- rotary position embedding (Su et al. 2021), Hugging Face's half-split layout ----
+
+    /// A table `[T, D]` for [`Backend::rope`]: row t holds cos(positions[t]·inv_freq[i]) for
+    /// i in 0..D/2, then the sines. `inv_freq [D/2]`.
+    fn rope_table(&self, positions: &[u32], inv_freq: &[f64]) -> Self::Buffer;
+    /// In place on `x [rows, heads, D]`: the pair (x[i], x[i + D/2]) is turned by its angle.
     fn rope(
         &self,
-        x: &mut Self::Buf,
-        cos: &Self::Buf,
-        sin: &Self::Buf,
-        t: usize,
+        x: &mut Self::Buffer,
+        table: &Self::Buffer,
+        rows: usize,
         heads: usize,
         head_dim: usize,
         direction: RopeDirection,
     );
 
-    /// `out[T, H, D]` from `q[T, H, D]`, `k, v [T, K, D]`; `lse[T, H]` keeps log Σ exp(score) for the backward.
+    // ---- attention ----
+
+    /// `q, out [Tq, H, D]`, `k, v [Tk, K, D]`, `lse [Tq, H]`: the log of the softmax denominator,
+    /// kept for the backward, which recomputes the probabilities (Dao et al. 2022).
     fn attention(
         &self,
-        out: &mut Self::Buf,
-        lse: &mut Self::Buf,
-        q: &Self::Buf,
-        k: &Self::Buf,
-        v: &Self::Buf,
-        shape: &Attention<'_>,
+        spec: Attention,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        out: &mut Self::Buffer,
+        lse: &mut Self::Buffer,
     );
-    /// Overwrites `dq, dk, dv`. Probabilities are recomputed from `lse` (Dao et al. 2022).
+    /// Sets `dq`, `dk`, `dv` on all rows of the segments. Requires disjoint `q` and disjoint `kv` ranges.
     fn attention_backward(
         &self,
-        grads: (&mut Self::Buf, &mut Self::Buf, &mut Self::Buf),
-        d_out: &Self::Buf,
-        out: &Self::Buf,
-        lse: &Self::Buf,
-        qkv: (&Self::Buf, &Self::Buf, &Self::Buf),
-        shape: &Attention<'_>,
-    );
-    /// One sequence against its cache: `q[t, H, D]` are tokens `past..past + t`, the caches
-    /// `[capacity, K, D]` hold `past + t` rows already.
-    fn attention_cached(
-        &self,
-        out: &mut Self::Buf,
-        q: &Self::Buf,
-        k_cache: &Self::Buf,
-        v_cache: &Self::Buf,
-        past: usize,
-        t: usize,
-        shape: &Attention<'_>,
+        spec: Attention,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        out: &Self::Buffer,
+        lse: &Self::Buffer,
+        dout: &Self::Buffer,
+        dq: &mut Self::Buffer,
+        dk: &mut Self::Buffer,
+        dv: &mut Self::Buffer,
     );
 
-    /// `out = silu(gate) · up` (Shazeer 2020)
-    fn swiglu(&self, out: &mut Self::Buf, gate: &Self::Buf, up: &Self::Buf, len: usize);
-    /// Overwrites `d_gate` and `d_up`.
+    // ---- SwiGLU (Shazeer 2020): out = silu(gate) · up ----
+
+    fn swiglu(&self, gate: &Self::Buffer, up: &Self::Buffer, len: usize, out: &mut Self::Buffer);
+    /// Sets `dgate`, `dup`.
     fn swiglu_backward(
         &self,
-        d_gate: &mut Self::Buf,
-        d_up: &mut Self::Buf,
-        d_out: &Self::Buf,
-        gate: &Self::Buf,
-        up: &Self::Buf,
+        gate: &Self::Buffer,
+        up: &Self::Buffer,
         len: usize,
+        dout: &Self::Buffer,
+        dgate: &mut Self::Buffer,
+        dup: &mut Self::Buffer,
     );
 
-    /// Loss of each row (nats): `log Σ exp(logits) − logits[target]`, logits `[rows, V]`. With
-    /// `grad_scale`, the logits become their gradient: `grad_scale · (softmax − one-hot)`.
-    fn cross_entropy(
+    // ---- head and cross-entropy, over labelled rows only ----
+
+    /// Loss of each row in nats: −log softmax(hidden · headᵀ)[target]. `hidden [N, C]`, `head [V, C]`,
+    /// `targets [N]`, all below V. Logits exist only for a run of rows at a time, never as `[N, V]`.
+    ///
+    /// `grad_scale` multiplies the gradients (1 / labelled tokens of the whole step). Sets `dhidden`,
+    /// adds to `dhead`; without both, only the loss is computed.
+    fn head_loss(
         &self,
-        logits: &mut Self::Buf,
+        hidden: &Self::Buffer,
+        head: Mat<Self>,
         targets: &[u32],
+        width: usize,
         vocab: usize,
-        grad_scale: Option<f32>,
+        grad_scale: f64,
+        dhidden: Option<&mut Self::Buffer>,
+        dhead: Option<&mut Self::Buffer>,
     ) -> Vec<f64>;
 
-    /// One AdamW update of the first `len` values of `value` with moments `m`, `v`.
+    // ---- optimizer ----
+
+    /// Σ x² over the first `len` elements.
+    fn sum_squares(&self, x: &Self::Buffer, len: usize) -> f64;
+    /// One update of `len` parameters with moments `m`, `v`.
     fn adamw(
         &self,
-        value: &mut Self::Buf,
-        grad: &Self::Buf,
-        m: &mut Self::Buf,
-        v: &mut Self::Buf,
+        parameter: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        m: &mut Self::Buffer,
+        v: &mut Self::Buffer,
         len: usize,
-        hyper: &AdamW,
+        update: AdamW,
     );
-    /// Σ x², for the gradient norm, summed in f64.
-    fn sum_squares(&self, x: &Self::Buf, len: usize) -> f64;
 }

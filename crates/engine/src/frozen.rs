@@ -1,152 +1,164 @@
-//! Frozen matrices in the format in which the file holds them, memory-mapped where possible.
+//! A weight that is never trained, in the type it has on disk; unpacked to f32 where it is used.
 
-use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 use memmap2::Mmap;
 use std::sync::Arc;
 
-/// Storage formats of a frozen matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a frozen matrix is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     F32,
-    Bf16,
     F16,
+    BF16,
 }
 
 impl Dtype {
-    /// Bytes per value.
+    /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {
             Dtype::F32 => 4,
-            Dtype::Bf16 | Dtype::F16 => 2,
+            Dtype::F16 | Dtype::BF16 => 2,
         }
     }
 }
 
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::BF16 => "bf16",
+        })
+    }
+}
+
+/// The bytes given do not make the matrix asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    #[error("a [{rows}, {cols}] matrix in {dtype:?} takes {expected} bytes, found {found}")]
-    Length { rows: usize, cols: usize, dtype: Dtype, expected: usize, found: usize },
-}
-
-/// A read-only matrix `[rows, cols]`. Cloning shares the storage.
-#[derive(Clone)]
-pub struct FrozenMatrix {
-    pub rows: usize,
-    pub cols: usize,
+#[error("a {rows} × {cols} matrix of {dtype} takes {expected} bytes, found {found}")]
+pub struct StorageError {
+    rows: usize,
+    cols: usize,
     dtype: Dtype,
-    bytes: Bytes,
+    expected: usize,
+    found: usize,
 }
 
 #[derive(Clone)]
-enum Bytes {
-    /// In u64 words, so that every dtype is aligned.
-    Owned(Arc<Vec<u64>>, usize),
+enum Storage {
+    Owned(Arc<[u8]>),
+    /// Bytes of a memory-mapped file, used in place: the page cache holds them, not the heap.
     Mapped {
         map: Arc<Mmap>,
-        start: usize,
+        offset: usize,
         len: usize,
     },
 }
 
-/// The values of a frozen matrix as they are stored.
-#[derive(Clone, Copy)]
-pub enum Values<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [half::bf16]),
-    F16(&'a [half::f16]),
+/// `[rows, cols]`, row-major, little-endian. Cheap to clone: the bytes are shared.
+#[derive(Clone)]
+pub struct FrozenMatrix {
+    rows: usize,
+    cols: usize,
+    dtype: Dtype,
+    storage: Storage,
 }
 
 impl FrozenMatrix {
-    /// Copy little-endian `bytes`, row-major.
+    /// From bytes in memory.
     ///
     /// # Errors
-    /// When the byte count does not fit the shape.
-    pub fn from_bytes(bytes: &[u8], dtype: Dtype, rows: usize, cols: usize) -> Result<Self, StorageError> {
-        check(bytes.len(), dtype, rows, cols)?;
-        let mut words = vec![0u64; bytes.len().div_ceil(8)];
-        // SAFETY: a u64 slice is valid for writes as bytes over its whole length.
-        let target = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), words.len() * 8) };
-        target[..bytes.len()].copy_from_slice(bytes);
-        Ok(FrozenMatrix { rows, cols, dtype, bytes: Bytes::Owned(Arc::new(words), bytes.len()) })
+    /// The number of bytes is not rows · cols · size of the type.
+    pub fn from_bytes(rows: usize, cols: usize, dtype: Dtype, bytes: &[u8]) -> Result<Self, StorageError> {
+        check(rows, cols, dtype, bytes.len())?;
+        Ok(Self { rows, cols, dtype, storage: Storage::Owned(bytes.into()) })
     }
 
-    pub fn from_f32(values: &[f32], rows: usize, cols: usize) -> Result<Self, StorageError> {
-        // SAFETY: any f32 slice may be read as bytes.
-        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), values.len() * 4) };
-        Self::from_bytes(bytes, Dtype::F32, rows, cols)
-    }
-
-    /// Use `len` bytes of a mapped file in place; copies only where the file's alignment forbids it.
+    /// A part of a memory-mapped file, from byte `offset` on.
     ///
     /// # Errors
-    /// When the byte count does not fit the shape.
+    /// The map ends before the matrix does.
     pub fn from_map(
-        map: Arc<Mmap>,
-        start: usize,
-        len: usize,
-        dtype: Dtype,
         rows: usize,
         cols: usize,
+        dtype: Dtype,
+        map: Arc<Mmap>,
+        offset: usize,
     ) -> Result<Self, StorageError> {
-        check(len, dtype, rows, cols)?;
-        let aligned = (map.as_ptr() as usize + start).is_multiple_of(dtype.size());
-        if !aligned || cfg!(target_endian = "big") {
-            return Self::from_bytes(&map[start..start + len], dtype, rows, cols);
-        }
-        Ok(FrozenMatrix { rows, cols, dtype, bytes: Bytes::Mapped { map, start, len } })
+        let len = rows.saturating_mul(cols).saturating_mul(dtype.size());
+        let found = map.len().saturating_sub(offset).min(len);
+        check(rows, cols, dtype, found)?;
+        Ok(Self { rows, cols, dtype, storage: Storage::Mapped { map, offset, len } })
+    }
+
+    /// From f32 values.
+    ///
+    /// # Errors
+    /// The number of values is not rows · cols.
+    pub fn from_f32(rows: usize, cols: usize, values: &[f32]) -> Result<Self, StorageError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::from_bytes(rows, cols, Dtype::F32, &bytes)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
     }
 
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    pub fn values(&self) -> Values<'_> {
-        let bytes: &[u8] = match &self.bytes {
-            // SAFETY: the vector holds at least `len` bytes.
-            Bytes::Owned(words, len) => unsafe {
-                std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), *len)
-            },
-            Bytes::Mapped { map, start, len } => &map[*start..*start + *len],
-        };
-        let n = self.rows * self.cols;
-        // SAFETY: length was checked against the shape, alignment at construction, and every bit
-        // pattern is a value of these types.
-        unsafe {
-            match self.dtype {
-                Dtype::F32 => Values::F32(std::slice::from_raw_parts(bytes.as_ptr().cast(), n)),
-                Dtype::Bf16 => Values::Bf16(std::slice::from_raw_parts(bytes.as_ptr().cast(), n)),
-                Dtype::F16 => Values::F16(std::slice::from_raw_parts(bytes.as_ptr().cast(), n)),
-            }
+    /// All bytes, row-major, little-endian; not aligned to more than one byte.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.storage {
+            Storage::Owned(bytes) => bytes,
+            Storage::Mapped { map, offset, len } => &map[*offset..*offset + *len],
         }
     }
 
-    pub fn to_f32(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.rows * self.cols];
-        self.values().convert(0, &mut out);
-        out
-    }
-}
-
-impl<'a> Values<'a> {
-    /// Convert `out.len()` values from `start` on.
-    #[inline]
-    pub fn convert(&self, start: usize, out: &mut [f32]) {
-        let end = start + out.len();
-        match self {
-            Values::F32(v) => out.copy_from_slice(&v[start..end]),
-            Values::Bf16(v) => {
-                for (o, x) in out.iter_mut().zip(&v[start..end]) {
-                    *o = f32::from_bits(u32::from(x.to_bits()) << 16);
+    /// Columns `from .. from + out.len()` of `row` as f32.
+    pub fn unpack(&self, row: usize, from: usize, out: &mut [f32]) {
+        debug_assert!(row < self.rows && from + out.len() <= self.cols);
+        let size = self.dtype.size();
+        let start = (row * self.cols + from) * size;
+        let bytes = &self.bytes()[start..start + out.len() * size];
+        match self.dtype {
+            Dtype::F32 => {
+                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *o = f32::from_le_bytes(*b);
                 }
             }
-            Values::F16(v) => v[start..end].convert_to_f32_slice(out),
+            Dtype::BF16 => {
+                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *o = bf16::from_le_bytes(*b).to_f32();
+                }
+            }
+            Dtype::F16 => {
+                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                    *o = f16::from_le_bytes(*b).to_f32();
+                }
+            }
         }
+    }
+
+    /// The whole matrix as f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * self.cols];
+        if self.cols > 0 {
+            for (row, out) in values.chunks_exact_mut(self.cols).enumerate() {
+                self.unpack(row, 0, out);
+            }
+        }
+        values
     }
 }
 
-fn check(found: usize, dtype: Dtype, rows: usize, cols: usize) -> Result<(), StorageError> {
-    let expected = rows * cols * dtype.size();
-    if found == expected { Ok(()) } else { Err(StorageError::Length { rows, cols, dtype, expected, found }) }
+fn check(rows: usize, cols: usize, dtype: Dtype, found: usize) -> Result<(), StorageError> {
+    let expected = rows.saturating_mul(cols).saturating_mul(dtype.size());
+    if expected == found { Ok(()) } else { Err(StorageError { rows, cols, dtype, expected, found }) }
 }
 
 #[cfg(test)]
@@ -154,19 +166,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_formats_convert_exactly() {
-        let xs = [0.0f32, 1.0, -2.5, 0.15625, 1024.0, -0.0];
-        let bf: Vec<u8> = xs.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect();
-        let fp: Vec<u8> = xs.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect();
-        for (bytes, dtype) in [(bf, Dtype::Bf16), (fp, Dtype::F16)] {
-            let m = FrozenMatrix::from_bytes(&bytes, dtype, 2, 3).unwrap();
-            assert_eq!(m.to_f32(), xs);
-        }
+    fn every_type_unpacks_to_what_was_packed() {
+        let values = [0.5f32, -1.25, 3.0, 0.0, 65504.0, -0.0078125];
+        let f16s: Vec<u8> = values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        let half = FrozenMatrix::from_bytes(2, 3, Dtype::F16, &f16s).unwrap();
+        assert_eq!(half.to_f32(), values);
+        let exact = [0.5f32, -1.25, 3.0, 0.0, 256.0, -0.0078125];
+        let bf16s: Vec<u8> = exact.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect();
+        let brain = FrozenMatrix::from_bytes(2, 3, Dtype::BF16, &bf16s).unwrap();
+        assert_eq!(brain.to_f32(), exact);
+        let full = FrozenMatrix::from_f32(2, 3, &values).unwrap();
+        let mut part = [0.0; 2];
+        full.unpack(1, 1, &mut part);
+        assert_eq!(part, values[4..6]);
     }
 
     #[test]
-    fn wrong_length_is_an_error_not_a_panic() {
-        let e = FrozenMatrix::from_bytes(&[0; 10], Dtype::F32, 2, 3).err().unwrap().to_string();
-        assert!(e.contains("24 bytes") && e.contains("found 10"), "{e}");
+    fn a_wrong_length_is_an_error() {
+        let error = FrozenMatrix::from_bytes(2, 3, Dtype::F16, &[0; 11]).err().unwrap();
+        assert_eq!(error.to_string(), "a 2 × 3 matrix of f16 takes 12 bytes, found 11");
     }
 }

@@ -13,7 +13,7 @@ mod frozen;
 pub mod random;
 pub mod reference;
 
-pub use backend::{AdamW, Attention, Backend, Dims, Mat, Out, RopeDirection};
+pub use backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection, Segment};
 pub use cpu::CpuBackend;
 pub use frozen::{Dtype, FrozenMatrix, StorageError};
 pub use reference::ReferenceBackend;

@@ -1,27 +1,24 @@
-//! Counter-based random numbers: the value at an index depends on (key, index) only, so that a
-//! dropout mask needs no storage, is the same in forward and backward, and does not depend on
-//! the number of threads.
+//! Counter-based random numbers: a pure function of (key, index), the same on every backend, in any
+//! order and on any number of threads. SplitMix64 (Steele, Lea & Flood 2014).
 
-/// SplitMix64's finaliser (Steele, Lea, Flood 2014): a bijection on u64 with good avalanche.
-#[inline(always)]
+/// Mix 64 bits so that neighbouring inputs give unrelated outputs.
 pub fn mix(mut z: u64) -> u64 {
-    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
 
-/// A key of its own for each purpose: fold the parts (seed, step, module, …) one by one.
-pub fn key(parts: &[u64]) -> u64 {
-    parts.iter().fold(0x746f_6c6d_6163_6821, |k, &p| mix(k ^ mix(p)))
+/// A key from a run's seed and what the numbers are for, e.g. (step, layer, module).
+pub fn key(seed: u64, purpose: &[u64]) -> u64 {
+    purpose.iter().fold(mix(seed), |k, &p| mix(k ^ mix(p)))
 }
 
-/// Whether dropout with probability `p` keeps element `index` under `key`.
-#[inline(always)]
-pub fn keeps(key: u64, index: u64, p: f32) -> bool {
-    // 24 bits: exactly representable in f32, so that the comparison is exact.
-    let u = (mix(key ^ index.wrapping_mul(0xd134_2543_de82_ef95)) >> 40) as f32 / (1u64 << 24) as f32;
-    u >= p
+/// Whether element `index` survives a dropout of probability `p`.
+pub fn keep(key: u64, index: u64, p: f32) -> bool {
+    // 24 bits: exact in f32.
+    let uniform = (mix(key ^ mix(index)) >> 40) as f32 / (1u64 << 24) as f32;
+    uniform >= p
 }
 
 #[cfg(test)]
@@ -29,14 +26,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_about_one_minus_p() {
-        let kept = (0..100_000).filter(|&i| keeps(key(&[1, 2]), i, 0.1)).count();
-        assert!((89_000..91_000).contains(&kept), "{kept} of 100000 kept at p = 0.1");
-        assert!((0..1000).all(|i| keeps(7, i, 0.0)));
+    fn keeps_the_asked_share() {
+        for p in [0.0f32, 0.1, 0.5, 0.9] {
+            let kept = (0..100_000).filter(|&i| keep(key(42, &[1, 2, 3]), i, p)).count();
+            let share = kept as f32 / 100_000.0;
+            assert!((share - (1.0 - p)).abs() < 0.01, "p {p}: kept {share}");
+        }
     }
 
     #[test]
-    fn keys_differ_by_order() {
-        assert_ne!(key(&[1, 2]), key(&[2, 1]));
+    fn keys_of_different_purposes_differ() {
+        assert_ne!(key(1, &[0, 1]), key(1, &[1, 0]));
+        assert_ne!(key(1, &[0]), key(2, &[0]));
     }
 }
