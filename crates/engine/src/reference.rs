@@ -1,357 +1,430 @@
 //! Naive loops in f64: what every other backend is checked against, and what finite differences
 //! check in turn. Nothing here is clever, and nothing should become so.
 
-use crate::backend::{AdamW, Attention, Backend, Dims, Mat, Out, RopeDirection};
+use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::{FrozenMatrix, random};
+use std::ops::Range;
 
+/// The slow, obviously correct twin of every other backend.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ReferenceBackend;
 
-type Buf = Vec<f64>;
+/// A frozen weight `[rows, cols]` as f64.
+pub struct Dense {
+    rows: usize,
+    cols: usize,
+    values: Vec<f64>,
+}
 
-fn values<'a>(m: &Mat<'a, ReferenceBackend>) -> &'a [f64] {
-    match m {
-        Mat::Frozen(w) | Mat::Live(w) => w,
+type Buffer = Vec<f64>;
+
+/// The values of a weight that must be `[rows, cols]`.
+fn weight<'a>(w: Mat<'a, ReferenceBackend>, rows: usize, cols: usize) -> &'a [f64] {
+    match w {
+        Mat::Frozen(w) => {
+            assert_eq!((w.rows, w.cols), (rows, cols), "shape of a frozen weight");
+            &w.values
+        }
+        Mat::Dense(w) => &w[..rows * cols],
     }
 }
 
-fn put(slot: &mut f64, product: f64, out: Out) {
-    let old = if out.accumulate { *slot } else { 0.0 };
-    *slot = old + f64::from(out.scale) * product;
+fn put(slot: &mut f64, value: f64, to: Out) {
+    match to {
+        Out::Set => *slot = value,
+        Out::Add => *slot += value,
+    }
 }
 
 impl Backend for ReferenceBackend {
-    type Buf = Buf;
-    type Frozen = Buf;
+    type Buffer = Buffer;
+    type Matrix = Dense;
 
-    fn zeros(&self, len: usize) -> Buf {
+    fn zeros(&self, len: usize) -> Buffer {
         vec![0.0; len]
     }
 
-    fn upload(&self, data: &[f32]) -> Buf {
-        data.iter().map(|&x| f64::from(x)).collect()
+    fn len(&self, buffer: &Buffer) -> usize {
+        buffer.len()
     }
 
-    fn download(&self, buf: &Buf, len: usize) -> Vec<f32> {
-        buf[..len].iter().map(|&x| x as f32).collect()
+    fn upload(&self, values: &[f32]) -> Buffer {
+        values.iter().map(|&x| f64::from(x)).collect()
     }
 
-    fn write(&self, buf: &mut Buf, data: &[f32]) {
-        for (b, &d) in buf.iter_mut().zip(data) {
-            *b = f64::from(d);
+    fn download(&self, buffer: &Buffer, out: &mut [f32]) {
+        for i in 0..out.len() {
+            out[i] = buffer[i] as f32;
         }
     }
 
-    fn freeze(&self, matrix: &FrozenMatrix) -> Buf {
-        self.upload(&matrix.to_f32())
-    }
-
-    fn clear(&self, buf: &mut Buf, len: usize) {
-        buf[..len].fill(0.0);
-    }
-
-    fn add(&self, y: &mut Buf, x: &Buf, len: usize) {
-        for i in 0..len {
-            y[i] += x[i];
+    fn write(&self, values: &[f32], buffer: &mut Buffer) {
+        for i in 0..values.len() {
+            buffer[i] = f64::from(values[i]);
         }
     }
 
-    fn copy(&self, out: &mut Buf, x: &Buf, len: usize) {
-        out[..len].copy_from_slice(&x[..len]);
+    fn clear(&self, buffer: &mut Buffer, len: usize) {
+        buffer[..len].fill(0.0);
     }
 
-    fn copy_rows(&self, out: &mut Buf, at: usize, x: &Buf, rows: usize, width: usize) {
-        out[at * width..(at + rows) * width].copy_from_slice(&x[..rows * width]);
+    fn matrix(&self, weight: FrozenMatrix) -> Dense {
+        Dense { rows: weight.rows(), cols: weight.cols(), values: self.upload(&weight.to_f32()) }
     }
 
-    fn gather_rows(&self, out: &mut Buf, x: &Buf, rows: &[u32], width: usize) {
-        for (i, &r) in rows.iter().enumerate() {
-            for c in 0..width {
-                out[i * width + c] = x[r as usize * width + c];
-            }
-        }
-    }
-
-    fn gather_rows_backward(&self, dx: &mut Buf, d_out: &Buf, rows: &[u32], width: usize) {
-        for (i, &r) in rows.iter().enumerate() {
-            for c in 0..width {
-                dx[r as usize * width + c] += d_out[i * width + c];
-            }
-        }
-    }
-
-    fn embedding(&self, out: &mut Buf, table: Mat<'_, Self>, ids: &[u32], width: usize) {
-        self.gather_rows(out, &values(&table).to_vec(), ids, width);
-    }
-
-    fn embedding_backward(&self, d_table: &mut Buf, d_out: &Buf, ids: &[u32], width: usize) {
-        self.gather_rows_backward(d_table, d_out, ids, width);
-    }
-
-    fn rmsnorm(&self, out: &mut Buf, x: &Buf, gain: &Buf, t: usize, c: usize, eps: f32) {
-        for row in 0..t {
-            let x = &x[row * c..(row + 1) * c];
-            let rms = (x.iter().map(|v| v * v).sum::<f64>() / c as f64 + f64::from(eps)).sqrt();
-            for i in 0..c {
-                out[row * c + i] = gain[i] * x[i] / rms;
-            }
-        }
-    }
-
-    fn rmsnorm_backward(
+    fn copy_rows(
         &self,
-        dx: &mut Buf,
-        mut d_gain: Option<&mut Buf>,
-        d_out: &Buf,
-        x: &Buf,
-        gain: &Buf,
-        t: usize,
-        c: usize,
-        eps: f32,
+        src: &Buffer,
+        src_row: usize,
+        dst: &mut Buffer,
+        dst_row: usize,
+        rows: usize,
+        width: usize,
     ) {
-        for row in 0..t {
-            let at = row * c;
-            let mean = (0..c).map(|i| x[at + i] * x[at + i]).sum::<f64>() / c as f64;
-            let inv = 1.0 / (mean + f64::from(eps)).sqrt();
-            let dot = (0..c).map(|i| d_out[at + i] * gain[i] * x[at + i]).sum::<f64>();
-            for i in 0..c {
-                dx[at + i] += inv * (gain[i] * d_out[at + i] - x[at + i] * dot * inv * inv / c as f64);
-                if let Some(d_gain) = d_gain.as_deref_mut() {
-                    d_gain[i] += d_out[at + i] * x[at + i] * inv;
+        for i in 0..rows * width {
+            dst[dst_row * width + i] = src[src_row * width + i];
+        }
+    }
+
+    fn gather_rows(&self, x: &Buffer, rows: &[usize], width: usize, out: &mut Buffer) {
+        for i in 0..rows.len() {
+            for c in 0..width {
+                out[i * width + c] = x[rows[i] * width + c];
+            }
+        }
+    }
+
+    fn gather_rows_backward(&self, dout: &Buffer, rows: &[usize], width: usize, dx: &mut Buffer) {
+        for i in 0..rows.len() {
+            for c in 0..width {
+                dx[rows[i] * width + c] += dout[i * width + c];
+            }
+        }
+    }
+
+    fn dropout(&self, x: &Buffer, len: usize, dropout: Dropout, to: Out, out: &mut Buffer) {
+        for i in 0..len {
+            let kept = random::keep(dropout.key, i as u64, dropout.p);
+            let value = if kept { x[i] / (1.0 - f64::from(dropout.p)) } else { 0.0 };
+            put(&mut out[i], value, to);
+        }
+    }
+
+    fn embed(&self, ids: &[u32], table: Mat<Self>, width: usize, out: &mut Buffer) {
+        let table = match table {
+            Mat::Frozen(table) => {
+                assert_eq!(table.cols, width, "width of the embedding table");
+                &table.values
+            }
+            Mat::Dense(table) => table,
+        };
+        for t in 0..ids.len() {
+            for c in 0..width {
+                out[t * width + c] = table[ids[t] as usize * width + c];
+            }
+        }
+    }
+
+    fn embed_backward(&self, ids: &[u32], dout: &Buffer, width: usize, dtable: &mut Buffer) {
+        for t in 0..ids.len() {
+            for c in 0..width {
+                dtable[ids[t] as usize * width + c] += dout[t * width + c];
+            }
+        }
+    }
+
+    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f64, rows: usize, width: usize, out: &mut Buffer) {
+        for t in 0..rows {
+            let x = &x[t * width..][..width];
+            let rms = root_mean_square(x, eps);
+            for c in 0..width {
+                out[t * width + c] = x[c] / rms * weight[c];
+            }
+        }
+    }
+
+    // With g = dout · weight:  dx = (g − x · (g · x) / (C · rms²)) / rms,  dweight = Σ dout · x / rms.
+    fn rms_norm_backward(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        eps: f64,
+        rows: usize,
+        width: usize,
+        dout: &Buffer,
+        dx: &mut Buffer,
+        mut dweight: Option<&mut Buffer>,
+    ) {
+        for t in 0..rows {
+            let (x, dout) = (&x[t * width..][..width], &dout[t * width..][..width]);
+            let rms = root_mean_square(x, eps);
+            let dot: f64 = (0..width).map(|c| dout[c] * weight[c] * x[c]).sum();
+            for c in 0..width {
+                let inner = dout[c] * weight[c] - x[c] * dot / (width as f64 * rms * rms);
+                dx[t * width + c] += inner / rms;
+                if let Some(dweight) = dweight.as_deref_mut() {
+                    dweight[c] += dout[c] * x[c] / rms;
                 }
             }
         }
     }
 
-    fn matmul(&self, y: &mut Buf, x: &Buf, w: Mat<'_, Self>, d: Dims, out: Out) {
-        let w = values(&w);
-        for t in 0..d.t {
-            for n in 0..d.n {
-                let product = (0..d.k).map(|k| x[t * d.k + k] * w[n * d.k + k]).sum();
-                put(&mut y[t * d.n + n], product, out);
+    fn linear(&self, x: &Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Buffer) {
+        let Dims { rows, inputs, outputs } = dims;
+        let w = weight(w, outputs, inputs);
+        for t in 0..rows {
+            for o in 0..outputs {
+                let dot: f64 = (0..inputs).map(|i| x[t * inputs + i] * w[o * inputs + i]).sum();
+                put(&mut y[t * outputs + o], alpha * dot, to);
             }
         }
     }
 
-    fn matmul_backward_input(&self, dx: &mut Buf, dy: &Buf, w: Mat<'_, Self>, d: Dims, out: Out) {
-        let w = values(&w);
-        for t in 0..d.t {
-            for k in 0..d.k {
-                let product = (0..d.n).map(|n| dy[t * d.n + n] * w[n * d.k + k]).sum();
-                put(&mut dx[t * d.k + k], product, out);
+    fn linear_backward_input(
+        &self,
+        dy: &Buffer,
+        w: Mat<Self>,
+        dims: Dims,
+        alpha: f64,
+        to: Out,
+        dx: &mut Buffer,
+    ) {
+        let Dims { rows, inputs, outputs } = dims;
+        let w = weight(w, outputs, inputs);
+        for t in 0..rows {
+            for i in 0..inputs {
+                let dot: f64 = (0..outputs).map(|o| dy[t * outputs + o] * w[o * inputs + i]).sum();
+                put(&mut dx[t * inputs + i], alpha * dot, to);
             }
         }
     }
 
-    fn matmul_backward_weight(&self, dw: &mut Buf, dy: &Buf, x: &Buf, d: Dims, out: Out) {
-        for n in 0..d.n {
-            for k in 0..d.k {
-                let product = (0..d.t).map(|t| dy[t * d.n + n] * x[t * d.k + k]).sum();
-                put(&mut dw[n * d.k + k], product, out);
+    fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: Dims, alpha: f64, dw: &mut Buffer) {
+        let Dims { rows, inputs, outputs } = dims;
+        for o in 0..outputs {
+            for i in 0..inputs {
+                let dot: f64 = (0..rows).map(|t| dy[t * outputs + o] * x[t * inputs + i]).sum();
+                dw[o * inputs + i] += alpha * dot;
             }
         }
     }
 
-    fn dropout(&self, out: &mut Buf, x: &Buf, len: usize, p: f32, key: u64, accumulate: bool) {
-        for i in 0..len {
-            let kept = if random::keeps(key, i as u64, p) { x[i] / (1.0 - f64::from(p)) } else { 0.0 };
-            out[i] = if accumulate { out[i] + kept } else { kept };
+    fn rope_table(&self, positions: &[u32], inv_freq: &[f64]) -> Buffer {
+        let mut table = Vec::with_capacity(positions.len() * 2 * inv_freq.len());
+        for &position in positions {
+            table.extend(inv_freq.iter().map(|f| (f64::from(position) * f).cos()));
+            table.extend(inv_freq.iter().map(|f| (f64::from(position) * f).sin()));
         }
+        table
     }
 
     fn rope(
         &self,
-        x: &mut Buf,
-        cos: &Buf,
-        sin: &Buf,
-        t: usize,
+        x: &mut Buffer,
+        table: &Buffer,
+        rows: usize,
         heads: usize,
         head_dim: usize,
         direction: RopeDirection,
     ) {
         let half = head_dim / 2;
-        let sign = if direction == RopeDirection::Forward { 1.0 } else { -1.0 };
-        for row in 0..t {
-            for head in 0..heads {
-                let at = (row * heads + head) * head_dim;
+        let sign = match direction {
+            RopeDirection::Forward => 1.0,
+            RopeDirection::Backward => -1.0,
+        };
+        for t in 0..rows {
+            for h in 0..heads {
+                let at = (t * heads + h) * head_dim;
                 for i in 0..half {
-                    let (c, s) = (cos[row * half + i], sign * sin[row * half + i]);
+                    let cos = table[t * head_dim + i];
+                    let sin = sign * table[t * head_dim + half + i];
                     let (a, b) = (x[at + i], x[at + half + i]);
-                    x[at + i] = a * c - b * s;
-                    x[at + half + i] = b * c + a * s;
+                    x[at + i] = a * cos - b * sin;
+                    x[at + half + i] = b * cos + a * sin;
                 }
             }
         }
     }
 
-    fn attention(&self, out: &mut Buf, lse: &mut Buf, q: &Buf, k: &Buf, v: &Buf, shape: &Attention<'_>) {
-        for_each_query(shape, |t, head, keys| {
-            let scores = scores(q, k, t, head, keys.clone(), shape);
-            let (p, row_lse) = softmax(&scores);
-            lse[t * shape.heads + head] = row_lse;
-            weighted_values(out, &p, v, t, head, keys, shape);
+    fn attention(
+        &self,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        out: &mut Buffer,
+        lse: &mut Buffer,
+    ) {
+        let dim = spec.head_dim;
+        for_each_query(spec, |row, head, kv_head, keys| {
+            let (p, denominator) = softmax(&scores(spec, q, k, row, head, keys.clone()));
+            lse[row * spec.heads + head] = denominator;
+            for d in 0..dim {
+                out[(row * spec.heads + head) * dim + d] =
+                    keys.clone().zip(&p).map(|(j, p)| p * v[(j * spec.kv_heads + kv_head) * dim + d]).sum();
+            }
         });
     }
 
+    // dP = dout · V;  dS = P · (dP − Σ P·dP) · scale;  dQ = dS · K;  dK = dSᵀ · Q;  dV = Pᵀ · dout.
     fn attention_backward(
         &self,
-        grads: (&mut Buf, &mut Buf, &mut Buf),
-        d_out: &Buf,
-        _out: &Buf,
-        _lse: &Buf,
-        qkv: (&Buf, &Buf, &Buf),
-        shape: &Attention<'_>,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        _out: &Buffer,
+        _lse: &Buffer,
+        dout: &Buffer,
+        dq: &mut Buffer,
+        dk: &mut Buffer,
+        dv: &mut Buffer,
     ) {
-        let ((dq, dk, dv), (q, k, v)) = (grads, qkv);
-        let (heads, kv_heads, dim, t) = (shape.heads, shape.kv_heads, shape.head_dim, shape.tokens());
-        dq[..t * heads * dim].fill(0.0);
-        dk[..t * kv_heads * dim].fill(0.0);
-        dv[..t * kv_heads * dim].fill(0.0);
-        let scale = 1.0 / (dim as f64).sqrt();
-        for_each_query(shape, |t, head, keys| {
-            let (p, _) = softmax(&scores(q, k, t, head, keys.clone(), shape));
-            let kv = head / (heads / kv_heads);
-            let d_row = &d_out[(t * heads + head) * dim..][..dim];
-            let dp: Vec<f64> = keys
-                .clone()
-                .map(|j| (0..dim).map(|d| d_row[d] * v[(j * kv_heads + kv) * dim + d]).sum())
-                .collect();
+        let dim = spec.head_dim;
+        for segment in spec.segments {
+            let (q_width, kv_width) = (spec.heads * dim, spec.kv_heads * dim);
+            dq[segment.q.start * q_width..segment.q.end * q_width].fill(0.0);
+            dk[segment.kv.start * kv_width..segment.kv.end * kv_width].fill(0.0);
+            dv[segment.kv.start * kv_width..segment.kv.end * kv_width].fill(0.0);
+        }
+        for_each_query(spec, |row, head, kv_head, keys| {
+            let (p, _) = softmax(&scores(spec, q, k, row, head, keys.clone()));
+            let at_q = (row * spec.heads + head) * dim;
+            let at_k = |j: usize| (j * spec.kv_heads + kv_head) * dim;
+            let dp: Vec<f64> =
+                keys.clone().map(|j| (0..dim).map(|d| dout[at_q + d] * v[at_k(j) + d]).sum()).collect();
             let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
             for (i, j) in keys.enumerate() {
-                let ds = p[i] * (dp[i] - mean) * scale;
+                let ds = p[i] * (dp[i] - mean) * spec.scale;
                 for d in 0..dim {
-                    let (qi, ki) = ((t * heads + head) * dim + d, (j * kv_heads + kv) * dim + d);
-                    dq[qi] += ds * k[ki];
-                    dk[ki] += ds * q[qi];
-                    dv[ki] += p[i] * d_row[d];
+                    dq[at_q + d] += ds * k[at_k(j) + d];
+                    dk[at_k(j) + d] += ds * q[at_q + d];
+                    dv[at_k(j) + d] += p[i] * dout[at_q + d];
                 }
             }
         });
     }
 
-    fn attention_cached(
-        &self,
-        out: &mut Buf,
-        q: &Buf,
-        k_cache: &Buf,
-        v_cache: &Buf,
-        past: usize,
-        t: usize,
-        shape: &Attention<'_>,
-    ) {
-        for row in 0..t {
-            for head in 0..shape.heads {
-                let (p, _) = softmax(&scores(q, k_cache, row, head, 0..past + row + 1, shape));
-                weighted_values(out, &p, v_cache, row, head, 0..past + row + 1, shape);
-            }
-        }
-    }
-
-    fn swiglu(&self, out: &mut Buf, gate: &Buf, up: &Buf, len: usize) {
+    fn swiglu(&self, gate: &Buffer, up: &Buffer, len: usize, out: &mut Buffer) {
         for i in 0..len {
-            out[i] = gate[i] / (1.0 + (-gate[i]).exp()) * up[i];
+            out[i] = gate[i] * sigmoid(gate[i]) * up[i];
         }
     }
 
+    // silu(x) = x · σ(x);  silu′(x) = σ(x) · (1 + x · (1 − σ(x))).
     fn swiglu_backward(
         &self,
-        d_gate: &mut Buf,
-        d_up: &mut Buf,
-        d_out: &Buf,
-        gate: &Buf,
-        up: &Buf,
+        gate: &Buffer,
+        up: &Buffer,
         len: usize,
+        dout: &Buffer,
+        dgate: &mut Buffer,
+        dup: &mut Buffer,
     ) {
         for i in 0..len {
-            let s = 1.0 / (1.0 + (-gate[i]).exp());
-            d_up[i] = d_out[i] * gate[i] * s;
-            d_gate[i] = d_out[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+            let s = sigmoid(gate[i]);
+            dup[i] = dout[i] * gate[i] * s;
+            dgate[i] = dout[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
         }
     }
 
-    fn cross_entropy(
+    // loss = lse(logits) − logits[target];  dlogits = (softmax(logits) − onehot(target)) · grad_scale.
+    fn head_loss(
         &self,
-        logits: &mut Buf,
+        hidden: &Buffer,
+        head: Mat<Self>,
         targets: &[u32],
+        width: usize,
         vocab: usize,
-        grad_scale: Option<f32>,
+        grad_scale: f64,
+        mut dhidden: Option<&mut Buffer>,
+        mut dhead: Option<&mut Buffer>,
     ) -> Vec<f64> {
+        let head = weight(head, vocab, width);
         let mut losses = Vec::with_capacity(targets.len());
-        for (row, &target) in logits.chunks_exact_mut(vocab).zip(targets) {
-            let (p, lse) = softmax(row);
-            losses.push(lse - row[target as usize]);
-            if let Some(scale) = grad_scale {
-                for (l, p) in row.iter_mut().zip(&p) {
-                    *l = f64::from(scale) * p;
+        for (n, &target) in targets.iter().enumerate() {
+            let hidden = &hidden[n * width..][..width];
+            let logits: Vec<f64> =
+                (0..vocab).map(|o| (0..width).map(|c| hidden[c] * head[o * width + c]).sum()).collect();
+            let (mut dlogits, lse) = softmax(&logits);
+            losses.push(lse - logits[target as usize]);
+            dlogits[target as usize] -= 1.0;
+            for c in 0..width {
+                if let Some(dhidden) = dhidden.as_deref_mut() {
+                    let dot: f64 = (0..vocab).map(|o| dlogits[o] * head[o * width + c]).sum();
+                    dhidden[n * width + c] = grad_scale * dot;
                 }
-                row[target as usize] -= f64::from(scale);
+                if let Some(dhead) = dhead.as_deref_mut() {
+                    for o in 0..vocab {
+                        dhead[o * width + c] += grad_scale * dlogits[o] * hidden[c];
+                    }
+                }
             }
         }
         losses
     }
 
-    fn adamw(&self, value: &mut Buf, grad: &Buf, m: &mut Buf, v: &mut Buf, len: usize, h: &AdamW) {
-        let correction1 = 1.0 - h.beta1.powf(h.step as f64);
-        let correction2 = 1.0 - h.beta2.powf(h.step as f64);
-        for i in 0..len {
-            let g = grad[i] * h.grad_scale;
-            m[i] = h.beta1 * m[i] + (1.0 - h.beta1) * g;
-            v[i] = h.beta2 * v[i] + (1.0 - h.beta2) * g * g;
-            let update = (m[i] / correction1) / ((v[i] / correction2).sqrt() + h.eps);
-            value[i] -= h.lr * (update + h.weight_decay * value[i]);
-        }
-    }
-
-    fn sum_squares(&self, x: &Buf, len: usize) -> f64 {
+    fn sum_squares(&self, x: &Buffer, len: usize) -> f64 {
         x[..len].iter().map(|x| x * x).sum()
     }
-}
 
-/// Every (token, head) with the range of keys it sees.
-fn for_each_query(shape: &Attention<'_>, mut f: impl FnMut(usize, usize, std::ops::Range<usize>)) {
-    for w in shape.segments.windows(2) {
-        for t in w[0] as usize..w[1] as usize {
-            for head in 0..shape.heads {
-                f(t, head, w[0] as usize..t + 1);
-            }
+    fn adamw(
+        &self,
+        parameter: &mut Buffer,
+        gradient: &Buffer,
+        m: &mut Buffer,
+        v: &mut Buffer,
+        len: usize,
+        update: AdamW,
+    ) {
+        let AdamW { learning_rate, beta1, beta2, eps, weight_decay, step, grad_scale } = update;
+        let correction1 = 1.0 - beta1.powf(step as f64);
+        let correction2 = 1.0 - beta2.powf(step as f64);
+        for i in 0..len {
+            let g = gradient[i] * grad_scale;
+            m[i] = beta1 * m[i] + (1.0 - beta1) * g;
+            v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
+            let direction = (m[i] / correction1) / ((v[i] / correction2).sqrt() + eps);
+            parameter[i] -= learning_rate * (direction + weight_decay * parameter[i]);
         }
     }
 }
 
-fn scores(
-    q: &[f64],
-    k: &[f64],
-    t: usize,
-    head: usize,
-    keys: std::ops::Range<usize>,
-    shape: &Attention<'_>,
-) -> Vec<f64> {
-    let (dim, kv) = (shape.head_dim, head / (shape.heads / shape.kv_heads));
-    let q = &q[(t * shape.heads + head) * dim..][..dim];
-    keys.map(|j| {
-        let k = &k[(j * shape.kv_heads + kv) * dim..][..dim];
-        q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (dim as f64).sqrt()
-    })
-    .collect()
+fn root_mean_square(x: &[f64], eps: f64) -> f64 {
+    (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + eps).sqrt()
 }
 
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Probabilities, and the log of the denominator. The maximum is subtracted only against overflow:
+/// where it hides a NaN, the sum does not.
 fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let lse = max + scores.iter().map(|s| (s - max).exp()).sum::<f64>().ln();
     (scores.iter().map(|s| (s - lse).exp()).collect(), lse)
 }
 
-fn weighted_values(
-    out: &mut [f64],
-    p: &[f64],
-    v: &[f64],
-    t: usize,
-    head: usize,
-    keys: std::ops::Range<usize>,
-    shape: &Attention<'_>,
-) {
-    let (dim, kv) = (shape.head_dim, head / (shape.heads / shape.kv_heads));
-    for d in 0..dim {
-        let sum = keys.clone().zip(p).map(|(j, p)| p * v[(j * shape.kv_heads + kv) * dim + d]).sum();
-        out[(t * shape.heads + head) * dim + d] = sum;
+/// `f(query row, head, its kv head, keys it sees)`.
+fn for_each_query(spec: Attention, mut f: impl FnMut(usize, usize, usize, Range<usize>)) {
+    for segment in spec.segments {
+        for (i, row) in segment.q.clone().enumerate() {
+            let last_key = segment.kv.end - segment.q.len() + i;
+            for head in 0..spec.heads {
+                let kv_head = head / (spec.heads / spec.kv_heads);
+                f(row, head, kv_head, segment.kv.start..last_key + 1);
+            }
+        }
     }
+}
+
+fn scores(spec: Attention, q: &[f64], k: &[f64], row: usize, head: usize, keys: Range<usize>) -> Vec<f64> {
+    let (dim, kv_head) = (spec.head_dim, head / (spec.heads / spec.kv_heads));
+    let q = &q[(row * spec.heads + head) * dim..][..dim];
+    keys.map(|j| {
+        let k = &k[(j * spec.kv_heads + kv_head) * dim..][..dim];
+        spec.scale * (0..dim).map(|d| q[d] * k[d]).sum::<f64>()
+    })
+    .collect()
 }

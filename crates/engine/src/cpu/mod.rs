@@ -1,0 +1,3 @@
+//! The backend that every machine has.
+
+mod simd;
