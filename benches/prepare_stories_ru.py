@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Make train.jsonl and validation.jsonl of {"text": story} from folders of Russian TinyStories (field `story`).
 
-  prepare_stories_ru.py FOLDER_OR_FILE… -o FOLDER [--megabytes 4] [--validation 200]
+  prepare_stories_ru.py FOLDER_OR_FILE… -o FOLDER [--megabytes 4] [--validation 200] [--text-bytes 480]
 
-Equal stories are taken once. The split follows each story's hash, so that it does not depend on the
+Equal stories are taken once. With --text-bytes, stories are cut at ends of sentences into texts of at most so
+many bytes: a model without Cyrillic pieces spends a token on every byte, stories260K has room for 512.
+The split follows each story's hash, so that it does not depend on the
 order of the files: the stories with the smallest hashes validate, the next ones train.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
 
-def read_stories(paths: list[Path], longest: int) -> dict[str, str]:
-    """Hash → story, for every story of at most `longest` characters."""
+def read_stories(paths: list[Path]) -> dict[str, str]:
+    """Hash → story, for every story."""
     files = []
     for path in paths:
         files += sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
@@ -26,9 +29,20 @@ def read_stories(paths: list[Path], longest: int) -> dict[str, str]:
                 story = json.loads(line)["story"].strip()
             except (ValueError, KeyError, AttributeError) as error:
                 raise SystemExit(f"error: {file}:{number}: no field `story` with a text ({error!r})") from error
-            if story and len(story) <= longest:
+            if story:
                 stories[hashlib.sha256(story.encode()).hexdigest()] = story
     return stories
+
+
+def cut(story: str, most: int) -> list[str]:
+    """The story in texts of at most `most` bytes, each of whole sentences; a longer sentence is left out."""
+    texts = [""]
+    for sentence in re.findall(r"\S.*?(?:[.!?…»\"]+\s+|\n+|$)", story, re.DOTALL):
+        if len((texts[-1] + sentence).rstrip().encode()) > most:
+            texts.append("")
+        if len(sentence.rstrip().encode()) <= most:
+            texts[-1] += sentence
+    return [text.rstrip() for text in texts if text]
 
 
 def write(path: Path, stories: list[str]) -> None:
@@ -44,9 +58,9 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--megabytes", type=float, default=4.0, help="size of the training text (default 4)")
     parser.add_argument("--validation", type=int, default=200, help="stories for validation (default 200)")
-    parser.add_argument("--longest", type=int, default=2000, help="leave out stories of more characters (default 2000)")
+    parser.add_argument("--text-bytes", type=int, help="cut stories into texts of at most so many bytes")
     args = parser.parse_args()
-    ordered = [story for _, story in sorted(read_stories(args.paths, args.longest).items())]
+    ordered = [story for _, story in sorted(read_stories(args.paths).items())]
     if len(ordered) <= args.validation:
         raise SystemExit(f"error: {len(ordered)} stories, more than {args.validation} are needed")
     train, size = [], 0
@@ -57,9 +71,12 @@ def main() -> int:
         train.append(story)
     args.out.mkdir(parents=True, exist_ok=True)
     parts = {"train": train, "validation": ordered[: args.validation]}
+    report = {}
     for name, stories in parts.items():
-        write(args.out / f"{name}.jsonl", stories)
-    print(json.dumps({name: {"stories": len(s), "bytes": sum(len(x.encode()) for x in s)} for name, s in parts.items()}))
+        texts = [t for story in stories for t in (cut(story, args.text_bytes) if args.text_bytes else [story])]
+        write(args.out / f"{name}.jsonl", texts)
+        report[name] = {"stories": len(stories), "texts": len(texts), "bytes": sum(len(t.encode()) for t in texts)}
+    print(json.dumps(report))
     return 0
 
 
