@@ -1,6 +1,6 @@
 //! Which tokens are special: resolved from the files of a model folder, as transformers does.
 //!
-//! The name of `bos_token`, `eos_token`, `pad_token`, `unk_token` comes from the first of:
+//! The text of `bos_token`, `eos_token`, `pad_token`, `unk_token` comes from the first of:
 //!
 //! 1. `special_tokens_map.json`, but only where `tokenizer_config.json` has no
 //!    `added_tokens_decoder` (with it, transformers never opens the map);
@@ -8,12 +8,12 @@
 //! 3. for Llama's tokenizer classes their defaults `<s>`, `</s>`, `<unk>`, where the vocabulary
 //!    has them;
 //!
-//! and, where no name is found, the id from `generation_config.json`, then `config.json`
+//! and, where none names it, the id comes from `generation_config.json`, then `config.json`
 //! (`eos_token_id` may be a list: its first id ends an answer, all of them stop generation).
 //!
-//! Whether text starts with BOS: an explicit `add_bos_token` in `tokenizer_config.json` decides;
+//! Whether a text starts with BOS: an explicit `add_bos_token` in `tokenizer_config.json` decides;
 //! else whatever the post-processor of `tokenizer.json` does; else, where there is no
-//! post-processor at all, Llama's classes add it (their default) and others do not.
+//! post-processor, BOS is added if the model has one.
 
 use crate::error::Error;
 use serde_json::Value;
@@ -21,13 +21,15 @@ use std::path::{Path, PathBuf};
 
 /// The JSON files beside `tokenizer.json`; `Null` where a file is absent.
 pub(crate) struct FolderConfig {
-    pub tokenizer_config: Value,
-    pub special_tokens_map: Value,
-    pub generation_config: Value,
-    pub config: Value,
+    tokenizer_config: Value,
+    special_tokens_map: Value,
+    generation_config: Value,
+    config: Value,
 }
 
 impl FolderConfig {
+    /// # Errors
+    /// A file is there but cannot be read or is not JSON.
     pub fn read(folder: &Path) -> Result<Self, Error> {
         let read = |name: &str| read_json(folder.join(name));
         Ok(FolderConfig {
@@ -53,8 +55,8 @@ impl FolderConfig {
 
     /// The tokenizer is one of Llama's classes (whose code has its own defaults).
     pub fn is_llama_class(&self) -> bool {
-        let class = self.tokenizer_config["tokenizer_class"].as_str();
-        matches!(class, Some("LlamaTokenizer" | "LlamaTokenizerFast" | "CodeLlamaTokenizer" | "CodeLlamaTokenizerFast"))
+        let class = self.tokenizer_config["tokenizer_class"].as_str().unwrap_or_default();
+        matches!(class.trim_end_matches("Fast"), "LlamaTokenizer" | "CodeLlamaTokenizer")
     }
 
     pub fn add_bos_token(&self) -> Option<bool> {
@@ -66,7 +68,7 @@ fn read_json(path: PathBuf) -> Result<Value, Error> {
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(source) => Err(Error::Io { path, source }),
+        Err(source) => Err(Error::Read { path, source }),
     }
 }
 

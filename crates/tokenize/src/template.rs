@@ -1,14 +1,15 @@
 //! Prompt templates in the alpaca style: from an example to one text and its trained ranges.
 
 use crate::error::Error;
+use crate::pattern::Pattern;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Range;
-use tolmach_corpus::example::{Body, Message, Role};
+use tolmach_corpus::{Body, Example, Message, Role};
 
 /// The strings of a template. `{instruction}` and `{input}` stand for an example's fields; the
-/// answer follows right after the last character. In a recipe:
+/// answer follows right after the last character, and EOS right after the answer. In a recipe:
 ///
 /// ```toml
 /// [train.template]
@@ -31,6 +32,7 @@ pub struct TemplateStrings {
 }
 
 /// A built-in template: name, what it is, and its strings.
+#[derive(Debug)]
 pub struct BuiltIn {
     pub name: &'static str,
     pub about: &'static str,
@@ -39,20 +41,12 @@ pub struct BuiltIn {
     turn: &'static str,
 }
 
+/// The English strings are those of Stanford Alpaca (with the line break that alpaca-lora puts
+/// before the answer), so that a model tuned elsewhere is met with the prompt it knows.
 pub const BUILT_IN_TEMPLATES: &[BuiltIn] = &[
     BuiltIn {
-        name: "alpaca",
-        about: "Stanford Alpaca's own, the answer right after the colon",
-        without_input: "Below is an instruction that describes a task. Write a response that appropriately \
-                        completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:",
-        with_input: "Below is an instruction that describes a task, paired with an input that provides further \
-                     context. Write a response that appropriately completes the request.\n\n### Instruction:\n\
-                     {instruction}\n\n### Input:\n{input}\n\n### Response:",
-        turn: "\n\n### Instruction:\n{instruction}\n\n### Response:",
-    },
-    BuiltIn {
-        name: "alpaca-lora",
-        about: "the same text, the answer on a line of its own",
+        name: "alpaca-en",
+        about: "the alpaca prompt in English",
         without_input: "Below is an instruction that describes a task. Write a response that appropriately \
                         completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n",
         with_input: "Below is an instruction that describes a task, paired with an input that provides further \
@@ -61,33 +55,32 @@ pub const BUILT_IN_TEMPLATES: &[BuiltIn] = &[
         turn: "\n\n### Instruction:\n{instruction}\n\n### Response:\n",
     },
     BuiltIn {
-        name: "alpaca-short",
-        about: "the headings alone, without the constant first sentences",
+        name: "alpaca-ru",
+        about: "the alpaca prompt in Russian",
+        without_input: "Ниже дано задание. Напишите ответ, который полностью его выполняет.\n\n\
+                        ### Задание:\n{instruction}\n\n### Ответ:\n",
+        with_input: "Ниже дано задание и входные данные к нему. Напишите ответ, который полностью его \
+                     выполняет.\n\n### Задание:\n{instruction}\n\n### Входные данные:\n{input}\n\n### Ответ:\n",
+        turn: "\n\n### Задание:\n{instruction}\n\n### Ответ:\n",
+    },
+    BuiltIn {
+        name: "alpaca-en-short",
+        about: "the English headings alone, without the constant first sentences",
         without_input: "### Instruction:\n{instruction}\n\n### Response:\n",
         with_input: "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
         turn: "\n\n### Instruction:\n{instruction}\n\n### Response:\n",
     },
     BuiltIn {
-        name: "alpaca-ru",
-        about: "the alpaca template in Russian, the answer on a line of its own",
-        without_input: "Ниже дана инструкция, которая описывает задачу. Напишите ответ, который правильно выполняет \
-                        просьбу.\n\n### Инструкция:\n{instruction}\n\n### Ответ:\n",
-        with_input: "Ниже дана инструкция, которая описывает задачу, и входные данные к ней. Напишите ответ, который \
-                     правильно выполняет просьбу.\n\n### Инструкция:\n{instruction}\n\n### Входные данные:\n\
-                     {input}\n\n### Ответ:\n",
-        turn: "\n\n### Инструкция:\n{instruction}\n\n### Ответ:\n",
-    },
-    BuiltIn {
         name: "alpaca-ru-short",
-        about: "the Russian headings alone",
-        without_input: "### Инструкция:\n{instruction}\n\n### Ответ:\n",
-        with_input: "### Инструкция:\n{instruction}\n\n### Входные данные:\n{input}\n\n### Ответ:\n",
-        turn: "\n\n### Инструкция:\n{instruction}\n\n### Ответ:\n",
+        about: "the Russian headings alone, without the constant first sentences",
+        without_input: "### Задание:\n{instruction}\n\n### Ответ:\n",
+        with_input: "### Задание:\n{instruction}\n\n### Входные данные:\n{input}\n\n### Ответ:\n",
+        turn: "\n\n### Задание:\n{instruction}\n\n### Ответ:\n",
     },
 ];
 
 /// A valid template. In a recipe either a built-in's name (`template = "alpaca-ru"`) or a table
-/// with one's own strings ([`TemplateStrings`]).
+/// with one's own strings ([`TemplateStrings`]). The default is `alpaca-en`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptTemplate {
     written: Written,
@@ -103,12 +96,12 @@ enum Written {
     Strings(TemplateStrings),
 }
 
-/// A rendered example.
+/// A rendered example. [`crate::Tokenizer::encode_rendered`] puts EOS after each trained range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rendered {
-    /// Prompt and answer, EOS written out as text after each answer. No BOS.
+    /// Prompt and answer, without BOS and EOS.
     pub text: String,
-    /// Byte ranges that are trained: every answer with the EOS after it, in order.
+    /// Byte ranges of the answers, in order. The EOS after each is trained too.
     pub trained: Vec<Range<usize>>,
     /// The first so many bytes are the template's own: the same in all examples of this shape.
     pub preamble: usize,
@@ -127,6 +120,9 @@ pub enum RenderError {
 
 impl PromptTemplate {
     /// A built-in template.
+    ///
+    /// # Errors
+    /// There is none of this name; the message lists those there are.
     pub fn named(name: &str) -> Result<Self, Error> {
         let built_in = BUILT_IN_TEMPLATES.iter().find(|t| t.name == name).ok_or_else(|| {
             let known: Vec<&str> = BUILT_IN_TEMPLATES.iter().map(|t| t.name).collect();
@@ -141,6 +137,9 @@ impl PromptTemplate {
     }
 
     /// One's own strings.
+    ///
+    /// # Errors
+    /// A placeholder is missing, unknown or in the wrong string.
     pub fn own(strings: TemplateStrings) -> Result<Self, Error> {
         let without_input = Pattern::parse("without_input", &strings.without_input, false)?;
         let with_input = match &strings.with_input {
@@ -163,21 +162,25 @@ impl PromptTemplate {
     }
 
     /// The prompt alone, for generation: ends where the answer begins.
-    pub fn prompt_only(&self, instruction: &str, input: &str) -> String {
+    pub fn render_prompt(&self, instruction: &str, input: &str) -> String {
         let mut text = String::new();
         self.first(input).write(&mut text, instruction, input);
         text
     }
 
-    /// The prompt of a conversation whose last message is the user's; answers before it are
-    /// followed by `eos` (as text), just as in training.
-    pub fn chat_prompt(&self, messages: &[Message], eos: &str) -> Result<String, RenderError> {
+    /// The prompt of a conversation that ends with the user's message, for generation. The answers
+    /// before it are `trained` ranges, so [`crate::Tokenizer::encode_rendered`] puts EOS after each,
+    /// just as in training.
+    ///
+    /// # Errors
+    /// The roles are in an order that [`Self::render`] would refuse too.
+    pub fn render_conversation(&self, messages: &[Message]) -> Result<Rendered, RenderError> {
         let mut rendered = Rendered::default();
-        self.write_messages(&mut rendered, messages, eos)?;
-        Ok(rendered.text)
+        self.write_messages(&mut rendered, messages)?;
+        Ok(rendered)
     }
 
-    /// An example as text. `eos` is the EOS token as text ([`crate::Tokenizer::require_eos`]).
+    /// An example as text.
     ///
     /// - alpaca: the prompt with or without input, then the output: trained.
     /// - messages: the system message and an empty line before everything else; each user message in
@@ -185,21 +188,22 @@ impl PromptTemplate {
     ///   empty line; user messages after the last answer are left out.
     /// - text: as it is, all of it trained.
     ///
-    /// An answer that already ends in `eos` gets no second one.
-    pub fn render(&self, body: &Body, eos: &str) -> Result<Rendered, RenderError> {
+    /// # Errors
+    /// An answer is missing or empty, or the roles are in an impossible order.
+    pub fn render(&self, example: &Example) -> Result<Rendered, RenderError> {
         let mut rendered = Rendered::default();
-        match body {
+        match &example.body {
             Body::Alpaca { instruction, input, output } => {
                 let first = self.first(input);
                 first.write(&mut rendered.text, instruction, input);
                 rendered.preamble = first.preamble();
-                rendered.answer(output, eos)?;
+                rendered.answer(output)?;
             }
-            Body::Text { text } => rendered.answer(text, eos)?,
+            Body::Text { text } => rendered.answer(text)?,
             Body::Messages { messages } => {
                 let last_answer = messages.iter().rposition(|m| m.role == Role::Assistant);
                 let end = last_answer.ok_or(RenderError::NoAnswer)? + 1;
-                self.write_messages(&mut rendered, &messages[..end], eos)?;
+                self.write_messages(&mut rendered, &messages[..end])?;
             }
         }
         Ok(rendered)
@@ -209,7 +213,7 @@ impl PromptTemplate {
         if input.trim().is_empty() { &self.without_input } else { &self.with_input }
     }
 
-    fn write_messages(&self, rendered: &mut Rendered, messages: &[Message], eos: &str) -> Result<(), RenderError> {
+    fn write_messages(&self, rendered: &mut Rendered, messages: &[Message]) -> Result<(), RenderError> {
         let mut turns = messages;
         if let Some((system, rest)) = messages.split_first().filter(|(m, _)| m.role == Role::System) {
             rendered.text.push_str(&system.content);
@@ -225,7 +229,7 @@ impl PromptTemplate {
             match run[0].role {
                 Role::System => return Err(RenderError::LateSystem),
                 Role::Assistant if is_first => return Err(RenderError::StartsWithAssistant),
-                Role::Assistant => rendered.answer(&content, eos)?,
+                Role::Assistant => rendered.answer(&content)?,
                 Role::User if is_first => self.without_input.write(&mut rendered.text, &content, ""),
                 Role::User => self.turn.write(&mut rendered.text, &content, ""),
             }
@@ -235,104 +239,21 @@ impl PromptTemplate {
     }
 }
 
+impl Default for PromptTemplate {
+    fn default() -> Self {
+        Self::named("alpaca-en").expect("a built-in template")
+    }
+}
+
 impl Rendered {
-    fn answer(&mut self, answer: &str, eos: &str) -> Result<(), RenderError> {
-        let answer = answer.strip_suffix(eos).unwrap_or(answer);
+    fn answer(&mut self, answer: &str) -> Result<(), RenderError> {
         if answer.trim().is_empty() {
             return Err(RenderError::NoAnswer);
         }
         let start = self.text.len();
         self.text.push_str(answer);
-        self.text.push_str(eos);
         self.trained.push(start..self.text.len());
         Ok(())
-    }
-}
-
-/// A string with its placeholders found, so that a `{input}` inside an instruction is left alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pattern(Vec<Piece>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
-    Instruction,
-    Input,
-}
-
-impl Pattern {
-    /// `wants_input`: `{input}` must be there; else it must not.
-    fn parse(field: &'static str, text: &str, wants_input: bool) -> Result<Self, Error> {
-        let bad = |reason: String| Error::BadTemplate { field, reason };
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            let Some(length) = rest[open..].find('}') else { break };
-            let name = &rest[open + 1..open + length];
-            let piece = match name {
-                "instruction" => Piece::Instruction,
-                "input" => Piece::Input,
-                // Braces around anything else than a word are text (JSON, LaTeX).
-                _ if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') => {
-                    push_literal(&mut pieces, &rest[..=open]);
-                    rest = &rest[open + 1..];
-                    continue;
-                }
-                _ => return Err(bad(format!("unknown placeholder {{{name}}}; there are {{instruction}} and {{input}}"))),
-            };
-            push_literal(&mut pieces, &rest[..open]);
-            pieces.push(piece);
-            rest = &rest[open + length + 1..];
-        }
-        push_literal(&mut pieces, rest);
-
-        let count = |piece: &Piece| pieces.iter().filter(|p| *p == piece).count();
-        match (count(&Piece::Instruction), count(&Piece::Input)) {
-            (1, inputs) if inputs == usize::from(wants_input) => Ok(Pattern(pieces)),
-            (1, _) if wants_input => Err(bad("must hold {input} once".into())),
-            (1, _) => Err(bad("must not hold {input}: it is used where there is none".into())),
-            _ => Err(bad("must hold {instruction} once".into())),
-        }
-    }
-
-    fn with_input_after_instruction(&self) -> Self {
-        let mut pieces = self.0.clone();
-        if let Some(at) = pieces.iter().position(|p| *p == Piece::Instruction) {
-            pieces.splice(at + 1..at + 1, [Piece::Literal("\n\n".into()), Piece::Input]);
-        }
-        Pattern(pieces)
-    }
-
-    fn after_empty_line(&self) -> Self {
-        let mut pieces = vec![Piece::Literal("\n\n".into())];
-        pieces.extend(self.0.iter().cloned());
-        Pattern(pieces)
-    }
-
-    fn write(&self, out: &mut String, instruction: &str, input: &str) {
-        for piece in &self.0 {
-            out.push_str(match piece {
-                Piece::Literal(text) => text,
-                Piece::Instruction => instruction,
-                Piece::Input => input,
-            });
-        }
-    }
-
-    /// Bytes before the first field.
-    fn preamble(&self) -> usize {
-        match self.0.first() {
-            Some(Piece::Literal(text)) => text.len(),
-            _ => 0,
-        }
-    }
-}
-
-fn push_literal(pieces: &mut Vec<Piece>, text: &str) {
-    match pieces.last_mut() {
-        Some(Piece::Literal(last)) => last.push_str(text),
-        _ if text.is_empty() => {}
-        _ => pieces.push(Piece::Literal(text.to_string())),
     }
 }
 
@@ -370,3 +291,7 @@ impl<'de> Visitor<'de> for TemplateVisitor {
         PromptTemplate::own(strings).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+#[path = "template_tests.rs"]
+mod tests;

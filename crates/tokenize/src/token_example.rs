@@ -8,9 +8,10 @@ pub const IGNORED: i32 = -100;
 /// `labels` is as long as `input_ids` and *unshifted*, as in Hugging Face's data collators:
 /// `labels[t]` is `input_ids[t]` where that token is trained and [`IGNORED`] elsewhere. The token
 /// before it predicts it, so `labels[0]` never counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenExample {
-    pub id: String,
+    /// The id of the example it was made from; pre-tokenised files need not have one.
+    pub id: Option<String>,
     pub input_ids: Vec<u32>,
     pub labels: Vec<i32>,
 }

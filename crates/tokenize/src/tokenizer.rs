@@ -2,60 +2,78 @@
 
 use crate::error::Error;
 use crate::special::FolderConfig;
-use crate::stream::DecodeStream;
+use crate::template::Rendered;
+use rayon::prelude::*;
 use std::path::Path;
 use tokenizers::{AddedToken, PostProcessorWrapper};
 
+/// Stands in the text for "an answer ends here" while it is encoded, and comes out as EOS. A
+/// noncharacter, which Unicode reserves for such internal use.
+const END: char = '\u{FDD0}';
+
 /// `tokenizer.json` with its special tokens resolved (see the module `special`).
 ///
-/// Encoding never adds anything by itself: the post-processor is looked at once, for whether it
-/// adds BOS, and then taken out, because it would also shift offsets (byte-level ones trim
-/// spaces from them) and some append EOS. Truncation and padding saved in `tokenizer.json`
-/// (a remnant of somebody's training) are taken out too.
+/// Special tokens get into the ids only from here, never from a text: a `</s>` that an example or
+/// a user spells out (it is HTML's end of a strike-through) is encoded as ordinary text, so it can
+/// neither end an answer nor open a new one. Byte offsets are the encoder's own: the
+/// post-processor of `tokenizer.json` is asked once whether it adds BOS and then taken out,
+/// because byte-level ones trim spaces from the offsets. Saved truncation and padding (a remnant
+/// of somebody's training) are taken out too.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab_size: usize,
+    /// The id that [`END`] has in `inner`; not part of the model's vocabulary.
+    end: u32,
     bos: Option<u32>,
-    eos: Option<u32>,
-    eos_text: Option<String>,
     pad: Option<u32>,
     unk: Option<u32>,
     adds_bos: bool,
-    stop_ids: Vec<u32>,
+    /// The ids that end an answer, the tokenizer's own EOS first.
+    eos: Vec<u32>,
     warnings: Vec<String>,
 }
 
 /// Text as tokens: what each id is and which bytes of the text it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TextTokens {
     pub ids: Vec<u32>,
-    /// Byte ranges `(start, end)` of the text; both equal for a token that stands for no text.
+    /// Byte ranges `(start, end)` of the text, one per id. Empty for BOS and EOS. Tokens that share
+    /// one character (byte-level and byte-fallback pieces) all have that character's range.
     pub offsets: Vec<(usize, usize)>,
 }
 
 impl Tokenizer {
-    /// Load from a model folder.
+    /// Load a model folder's tokenizer, given the folder or its `tokenizer.json`.
     ///
-    /// Fails where `tokenizer.json` is missing or broken, or a configured BOS or EOS is not in
-    /// the vocabulary. A missing EOS is no error yet: see [`Tokenizer::require_eos`].
-    pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join("tokenizer.json");
+    /// # Errors
+    /// `tokenizer.json` is missing or broken, a JSON file beside it is broken, or BOS or EOS is
+    /// named but not in the vocabulary. A missing EOS is no error yet: see [`Tokenizer::require_eos`].
+    pub fn load(folder_or_file: &Path) -> Result<Self, Error> {
+        let is_file = folder_or_file.extension().is_some_and(|e| e == "json") && !folder_or_file.is_dir();
+        let folder = match folder_or_file.parent().filter(|_| is_file) {
+            Some(parent) => parent,
+            None => folder_or_file,
+        };
+        let path = if is_file { folder_or_file.to_path_buf() } else { folder.join("tokenizer.json") };
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(no_tokenizer(folder)),
-            Err(source) => return Err(Error::Io { path, source }),
+            Err(e) if is_missing(&e) => return Err(no_tokenizer(folder)),
+            Err(source) => return Err(Error::Read { path, source }),
         };
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
-            .map_err(|e| Error::BadTokenizer { path: path.clone(), reason: e.to_string() })?;
-        Self::resolve(inner, &FolderConfig::read(folder)?)
-            .map_err(|e| match e {
-                Error::Decode { reason } => Error::BadTokenizer { path, reason },
-                other => other,
-            })
+        let bad = |e: tokenizers::Error| Error::BadTokenizer { path: path.clone(), reason: e.to_string() };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(bad)?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(bad)?;
+        let opening = inner.encode("", true).map_err(bad)?.get_ids().first().copied();
+        Self::resolve(inner, opening, &FolderConfig::read(folder)?)
     }
 
-    fn resolve(mut inner: tokenizers::Tokenizer, files: &FolderConfig) -> Result<Self, Error> {
-        let mut warnings = Vec::new();
+    /// `opening`: what the post-processor puts before an empty text.
+    fn resolve(
+        mut inner: tokenizers::Tokenizer,
+        opening: Option<u32>,
+        files: &FolderConfig,
+    ) -> Result<Self, Error> {
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let find = |key: &'static str, llama_default: Option<&str>| -> Result<Option<u32>, Error> {
             if let Some(token) = files.token_name(key) {
@@ -64,42 +82,37 @@ impl Tokenizer {
             }
             let by_class = llama_default.filter(|_| files.is_llama_class());
             let by_class = by_class.and_then(|token| inner.token_to_id(token));
-            let by_id = || files.token_ids(&format!("{key}_id")).into_iter().find(|&id| (id as usize) < vocab_size);
+            let by_id = || {
+                let ids = files.token_ids(&format!("{key}_id"));
+                ids.into_iter().find(|&id| (id as usize) < vocab_size)
+            };
             Ok(by_class.or_else(by_id))
         };
         let bos = find("bos_token", Some("<s>"))?;
-        let eos = find("eos_token", Some("</s>"))?;
-        // Padding is never used here: a pad token that transformers would have added is no error.
+        let own_eos = find("eos_token", Some("</s>"))?;
+        // Neither is needed here: one that transformers would have to add is no error.
         let pad = find("pad_token", None).unwrap_or_default();
         let unk = find("unk_token", Some("<unk>")).unwrap_or_default();
 
         let adds_bos = match files.add_bos_token() {
             Some(true) if bos.is_none() => return Err(Error::NoBos),
             Some(explicit) => explicit,
-            None if inner.get_post_processor().is_none() => files.is_llama_class() && bos.is_some(),
-            None => bos.is_some() && first_id_of_empty_text(&inner)? == bos,
+            None if inner.get_post_processor().is_none() => bos.is_some(),
+            None => bos.is_some() && opening == bos,
         };
         inner.with_post_processor(None::<PostProcessorWrapper>);
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| Error::Decode { reason: e.to_string() })?;
-        for id in [bos, eos].into_iter().flatten() {
+        for id in [bos, own_eos].into_iter().flatten() {
             make_special(&mut inner, id)?;
         }
+        let end = add_end_mark(&mut inner)?;
+        inner.set_encode_special_tokens(true);
 
-        let mut stop_ids: Vec<u32> = eos.into_iter().collect();
-        let generation_stops = files.token_ids("eos_token_id");
-        if let Some(eos) = eos
-            && !generation_stops.is_empty()
-            && !generation_stops.contains(&eos)
-        {
-            warnings.push(format!(
-                "generation_config.json or config.json stops at token {generation_stops:?}, but the tokenizer's \
-                 eos_token is {eos}: other programs may not stop where this model was taught to"
-            ));
-        }
-        stop_ids.extend(generation_stops.into_iter().filter(|id| Some(*id) != eos));
-        let eos_text = eos.and_then(|id| inner.id_to_token(id));
-        Ok(Tokenizer { inner, vocab_size, bos, eos, eos_text, pad, unk, adds_bos, stop_ids, warnings })
+        let stops = files.token_ids("eos_token_id");
+        let mut warnings = Vec::new();
+        warnings.extend(own_eos.and_then(|eos| stop_mismatch(eos, &stops)));
+        let mut eos: Vec<u32> = own_eos.into_iter().collect();
+        eos.extend(stops.into_iter().filter(|&id| Some(id) != own_eos && (id as usize) < vocab_size));
+        Ok(Tokenizer { inner, vocab_size, end, bos, pad, unk, adds_bos, eos, warnings })
     }
 
     /// The largest token id plus one.
@@ -107,7 +120,8 @@ impl Tokenizer {
         self.vocab_size
     }
 
-    /// Refuse a model whose embedding (`model_vocab_size` rows) is too small for this tokenizer.
+    /// # Errors
+    /// A model whose embedding (`model_vocab_size` rows) is too small for this tokenizer.
     pub fn check_vocab_size(&self, model_vocab_size: usize) -> Result<(), Error> {
         if self.vocab_size > model_vocab_size {
             return Err(Error::VocabularyTooLarge { tokenizer: self.vocab_size, model: model_vocab_size });
@@ -115,25 +129,35 @@ impl Tokenizer {
         Ok(())
     }
 
-    pub fn bos_id(&self) -> Option<u32> {
+    pub fn bos(&self) -> Option<u32> {
         self.bos
     }
 
-    pub fn eos_id(&self) -> Option<u32> {
-        self.eos
+    /// The token that ends an answer in training.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos.first().copied()
     }
 
-    pub fn pad_id(&self) -> Option<u32> {
+    /// All ids that end an answer in generation: [`Self::eos`], then those of
+    /// `generation_config.json` (or `config.json`).
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// EOS, or the error that says what to do.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn require_eos(&self) -> Result<u32, Error> {
+        self.eos().ok_or(Error::NoEos)
+    }
+
+    pub fn pad(&self) -> Option<u32> {
         self.pad
     }
 
-    pub fn unk_id(&self) -> Option<u32> {
+    pub fn unk(&self) -> Option<u32> {
         self.unk
-    }
-
-    /// EOS as id and as text, or the error that says what to do.
-    pub fn require_eos(&self) -> Result<(u32, &str), Error> {
-        self.eos.zip(self.eos_text.as_deref()).ok_or(Error::NoEos)
     }
 
     /// Texts start with BOS for this model.
@@ -141,64 +165,119 @@ impl Tokenizer {
         self.adds_bos
     }
 
-    /// Ids that end an answer: EOS first, then those of `generation_config.json` (or `config.json`).
-    pub fn stop_ids(&self) -> &[u32] {
-        &self.stop_ids
-    }
-
     /// Oddities of the folder that are worth telling the user, one sentence each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The tokens of `text` with byte offsets. Starts with BOS if the model wants it ([`Self::adds_bos`])
-    /// and the text does not begin with it already: there is never more than one. EOS is not added.
-    ///
-    /// Special tokens written out in the text (`</s>`) become those tokens, as in transformers.
-    pub fn encode(&self, text: &str) -> Result<TextTokens, Error> {
-        let encoding = self.inner.encode(text, false).map_err(|e| {
-            let shown: String = text.chars().take(40).collect();
-            Error::Encode { id: format!("{shown:?}"), reason: e.to_string() }
-        })?;
-        let mut ids = encoding.get_ids().to_vec();
-        let mut offsets = encoding.get_offsets().to_vec();
-        if let (true, Some(bos)) = (self.adds_bos, self.bos)
-            && ids.first() != Some(&bos)
-        {
-            ids.insert(0, bos);
-            offsets.insert(0, (0, 0));
-        }
-        Ok(TextTokens { ids, offsets })
-    }
-
-    /// Ids to text. With `skip_special`, special tokens leave no trace.
-    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
-        self.inner.decode(ids, skip_special).map_err(|e| Error::Decode { reason: e.to_string() })
-    }
-
-    /// Text as it grows token by token, for generation. Special tokens are skipped.
-    pub fn decode_stream(&self) -> DecodeStream<'_> {
-        DecodeStream::new(self)
-    }
-
     /// A token as its vocabulary spells it (`▁Hello`, `<0xD0>`, `Ġworld`).
     pub fn token_text(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.inner.id_to_token(id).filter(|_| id != self.end)
     }
 
     /// The token is special (BOS, EOS and what `tokenizer.json` marks as such).
     pub fn is_special(&self, id: u32) -> bool {
-        Some(id) == self.bos
-            || Some(id) == self.eos
-            || self.inner.get_added_vocabulary().get_added_tokens_decoder().get(&id).is_some_and(|t| t.special)
+        let added = self.inner.get_added_vocabulary();
+        added.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }
+
+    /// The tokens of `text` with byte offsets. With `add_special`, BOS comes first if the model
+    /// wants it ([`Self::adds_bos`]). EOS is not added.
+    ///
+    /// # Errors
+    /// The text holds U+FDD0, or the model has no token for one of its characters and no `unk`.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<TextTokens, Error> {
+        refuse_end_mark(text)?;
+        self.encode_marked(text, add_special)
+    }
+
+    /// [`Self::encode`] for many texts, in parallel and in order.
+    ///
+    /// # Errors
+    /// That of the first text that fails.
+    pub fn encode_batch<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        add_special: bool,
+    ) -> Result<Vec<TextTokens>, Error> {
+        texts.par_iter().map(|text| self.encode(text.as_ref(), add_special)).collect()
+    }
+
+    /// The tokens of a rendered example or conversation, in ONE encoding: BOS if the model wants
+    /// it, and EOS after every trained range. Offsets are those of `rendered.text`; EOS has the
+    /// empty range at the end of its answer.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; an answer is there, but the tokenizer has no EOS.
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<TextTokens, Error> {
+        refuse_end_mark(&rendered.text)?;
+        if rendered.trained.is_empty() {
+            return self.encode_marked(&rendered.text, true);
+        }
+        let eos = self.require_eos()?;
+        let mut marked = String::with_capacity(rendered.text.len() + rendered.trained.len() * END.len_utf8());
+        let mut written = 0;
+        for range in &rendered.trained {
+            marked.push_str(&rendered.text[written..range.end]);
+            marked.push(END);
+            written = range.end;
+        }
+        marked.push_str(&rendered.text[written..]);
+
+        let mut tokens = self.encode_marked(&marked, true)?;
+        let mut inserted = 0; // bytes of END marks passed so far
+        for (id, (start, end)) in tokens.ids.iter_mut().zip(&mut tokens.offsets) {
+            *start -= inserted;
+            if *id == self.end {
+                *id = eos;
+                *end = *start;
+                inserted += END.len_utf8();
+            } else {
+                *end -= inserted;
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn encode_marked(&self, text: &str, add_special: bool) -> Result<TextTokens, Error> {
+        let encoding = self.inner.encode(text, false).map_err(|e| encode_error(text, e.to_string()))?;
+        let mut tokens = TextTokens::default();
+        if let (true, true, Some(bos)) = (add_special, self.adds_bos, self.bos) {
+            tokens.ids.push(bos);
+            tokens.offsets.push((0, 0));
+        }
+        tokens.ids.extend_from_slice(encoding.get_ids());
+        tokens.offsets.extend_from_slice(encoding.get_offsets());
+        Ok(tokens)
+    }
+
+    /// Ids to text; unknown ids and, with `skip_special`, special tokens leave no trace. Where the
+    /// decoder of `tokenizer.json` fails (a pathological regular expression), the tokens as the
+    /// vocabulary spells them.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
+        self.inner
+            .decode(ids, skip_special)
+            .unwrap_or_else(|_| ids.iter().filter_map(|&id| self.token_text(id)).collect())
+    }
+}
+
+#[cfg(test)]
+impl Tokenizer {
+    pub(crate) fn inner_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+}
+
+/// `open` fails with `NotADirectory` where a folder was given that is a file.
+fn is_missing(e: &std::io::Error) -> bool {
+    matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 fn no_tokenizer(folder: &Path) -> Error {
     let hint = if !folder.is_dir() {
         "nor is there such a folder"
     } else if folder.join("tokenizer.model").exists() {
-        "there is a SentencePiece tokenizer.model, which is not read yet: convert it with transformers \
+        "there is a SentencePiece tokenizer.model, which cannot be read yet: convert it with transformers \
          (AutoTokenizer.from_pretrained(…).save_pretrained(…)) or take tokenizer.json from the model's page"
     } else {
         "a model folder holds config.json, tokenizer.json and the weights"
@@ -206,20 +285,47 @@ fn no_tokenizer(folder: &Path) -> Error {
     Error::NoTokenizer { folder: folder.to_path_buf(), hint }
 }
 
-/// What the post-processor puts before an empty text.
-fn first_id_of_empty_text(inner: &tokenizers::Tokenizer) -> Result<Option<u32>, Error> {
-    let encoding = inner.encode("", true).map_err(|e| Error::Decode { reason: e.to_string() })?;
-    Ok(encoding.get_ids().first().copied())
-}
-
-/// Some converted tokenizers list EOS as an ordinary piece only: then `</s>` in a text would be
-/// spelled out as `<`, `/`, `s`, `>`. As transformers does, make it a special token.
+/// Some converted tokenizers list EOS as an ordinary piece only; decoding must still skip it.
 fn make_special(inner: &mut tokenizers::Tokenizer, id: u32) -> Result<(), Error> {
     let added = inner.get_added_vocabulary().get_added_tokens_decoder();
     if added.get(&id).is_some_and(|token| token.special) {
         return Ok(());
     }
     let Some(content) = inner.id_to_token(id) else { return Ok(()) };
-    inner.add_special_tokens([AddedToken::from(content, true)]).map_err(|e| Error::Decode { reason: e.to_string() })?;
+    let token = AddedToken::from(content.clone(), true);
+    inner.add_special_tokens([token]).map_err(|e| encode_error(&content, e.to_string()))?;
     Ok(())
 }
+
+/// Give [`END`] an id beyond the vocabulary. It is matched before normalisation, and tokens never
+/// reach across it.
+fn add_end_mark(inner: &mut tokenizers::Tokenizer) -> Result<u32, Error> {
+    let mark = END.to_string();
+    let token = AddedToken::from(mark.as_str(), false).normalized(false);
+    inner.add_tokens([token]).map_err(|e| encode_error(&mark, e.to_string()))?;
+    inner.token_to_id(&mark).ok_or_else(|| encode_error(&mark, "the tokenizer takes no new token".into()))
+}
+
+fn refuse_end_mark(text: &str) -> Result<(), Error> {
+    if text.contains(END) {
+        return Err(encode_error(text, "it holds the noncharacter U+FDD0; remove that".into()));
+    }
+    Ok(())
+}
+
+fn encode_error(text: &str, reason: String) -> Error {
+    Error::Encode { text: text.chars().take(40).collect(), reason }
+}
+
+fn stop_mismatch(eos: u32, stops: &[u32]) -> Option<String> {
+    (!stops.is_empty() && !stops.contains(&eos)).then(|| {
+        format!(
+            "generation_config.json or config.json stops at token {stops:?}, but the tokenizer's eos_token is \
+             {eos}: other programs may not stop where this model was taught to"
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use proptest::prelude::*;
+
+fn examples() -> impl Strategy<Value = Vec<TokenExample>> {
+    let example = prop::collection::vec((0u32..1000, any::<bool>()), 1..40);
+    prop::collection::vec(example, 0..30).prop_map(|all| {
+        all.iter()
+            .map(|tokens| TokenExample {
+                id: None,
+                input_ids: tokens.iter().map(|&(id, _)| id).collect(),
+                labels: tokens.iter().map(|&(id, t)| if t { id as i32 } else { IGNORED }).collect(),
+            })
+            .collect()
+    })
+}
+
+fn step_size() -> impl Strategy<Value = StepSize> {
+    prop_oneof![(0usize..12).prop_map(StepSize::Examples), (0usize..200).prop_map(StepSize::Tokens)]
+}
+
+proptest! {
+    #[test]
+    fn every_token_and_label_is_kept_once_and_limits_hold(
+        examples in examples(), step in step_size(), micro in 0usize..100,
+        shuffle in any::<bool>(), seed in any::<u64>(), epoch in 0u64..5,
+    ) {
+        let lengths: Vec<usize> = examples.iter().map(TokenExample::len).collect();
+        let order = epoch_order(examples.len(), seed, epoch, shuffle);
+        let steps = plan_steps(&lengths, &order, step, micro);
+
+        let (last, full) = steps.split_last().map_or((None, &[][..]), |(last, full)| (Some(last), full));
+        if let StepSize::Examples(n) = step {
+            prop_assert!(full.iter().all(|plan| plan.examples().count() == n.max(1)));
+            prop_assert!(last.is_none_or(|plan| plan.examples().count() <= n.max(1)));
+        }
+        let mut in_order = Vec::new();
+        for plan in &steps {
+            in_order.extend(plan.examples());
+            let tokens: usize = plan.examples().map(|i| lengths[i]).sum();
+            if let StepSize::Tokens(n) = step {
+                prop_assert!(tokens <= n || plan.examples().count() == 1);
+            }
+            for indices in &plan.micro_batches {
+                let chosen: Vec<&TokenExample> = indices.iter().map(|&i| &examples[i]).collect();
+                let batch = PackedBatch::pack(&chosen);
+                prop_assert!(!indices.is_empty());
+                prop_assert!(batch.tokens() <= micro || indices.len() == 1);
+                prop_assert_eq!(batch.segments.len(), indices.len());
+                let mut trained = 0;
+                for (segment, example) in batch.segments.iter().zip(&chosen) {
+                    prop_assert_eq!(&batch.input_ids[segment.clone()], &example.input_ids[..]);
+                    prop_assert_eq!(&batch.labels[segment.clone()], &example.labels[..]);
+                    let restart: Vec<u32> = (0..example.len() as u32).collect();
+                    prop_assert_eq!(&batch.positions[segment.clone()], &restart[..]);
+                    trained += example.trained_tokens();
+                }
+                let (rows, targets) = batch.targets();
+                prop_assert_eq!((rows.len(), targets.len()), (trained, trained));
+                for (&row, &target) in rows.iter().zip(&targets) {
+                    prop_assert_eq!(batch.labels[row + 1], target as i32);
+                    let same = batch.segments.iter().any(|s| s.contains(&row) && s.contains(&(row + 1)));
+                    prop_assert!(same, "row {} predicts across a border", row);
+                }
+            }
+        }
+        prop_assert_eq!(in_order, order);
+    }
+
+    #[test]
+    fn an_order_is_a_permutation(n in 0usize..200, seed in any::<u64>(), epoch in any::<u64>()) {
+        let mut order = epoch_order(n, seed, epoch, true);
+        prop_assert_eq!(&order, &epoch_order(n, seed, epoch, true));
+        order.sort_unstable();
+        prop_assert_eq!(order, epoch_order(n, seed, epoch, false));
+    }
+}
+
+#[test]
+fn orders_differ_by_seed_and_by_epoch() {
+    let order = epoch_order(100, 1, 0, true);
+    assert_ne!(order, epoch_order(100, 2, 0, true));
+    assert_ne!(order, epoch_order(100, 1, 1, true));
+    // Not the same sequence under another name: seed 1 epoch 0 is not seed 0 epoch 1.
+    assert_ne!(order, epoch_order(100, 0, 1, true));
+    assert_eq!(epoch_order(3, 1, 0, false), [0, 1, 2]);
+}
+
+#[test]
+fn an_order_stays_the_same_from_version_to_version() {
+    // A run that an older version began must go on in the same order.
+    assert_eq!(epoch_order(8, 42, 0, true), EXPECTED_ORDER);
+}
+
+const EXPECTED_ORDER: [usize; 8] = [0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn a_shuffle_is_fair() {
+    // Each of 3! orders of three should come about 1000 times in 6000.
+    let mut counts = std::collections::BTreeMap::new();
+    for epoch in 0..6000 {
+        *counts.entry(epoch_order(3, 7, epoch, true)).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), 6);
+    assert!(counts.values().all(|n| (850..1150).contains(n)), "{counts:?}");
+}
+
+#[test]
+fn unsloth_126_a_segments_first_label_is_nobodys_target() {
+    let example = |id: u32| TokenExample {
+        id: None,
+        input_ids: vec![id, id + 1],
+        labels: vec![id as i32, id as i32 + 1],
+    };
+    let batch = PackedBatch::pack(&[&example(20), &example(10)]);
+    assert_eq!(batch.input_ids, [20, 21, 10, 11]);
+    assert_eq!(batch.segments, [0..2, 2..4]);
+    assert_eq!(batch.positions, [0, 1, 0, 1]);
+    assert_eq!(batch.targets(), (vec![0, 2], vec![21, 11]));
+}
+
+#[test]
+fn an_example_longer_than_the_micro_batch_stands_alone() {
+    let steps = plan_steps(&[3, 50, 4, 5], &[0, 1, 2, 3], StepSize::Examples(4), 10);
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].micro_batches, [vec![0], vec![1], vec![2, 3]]);
+}
