@@ -109,6 +109,8 @@ pub trait Backend: Send + Sync {
     /// Set the first `len` elements to zero.
     fn clear(&self, buffer: &mut Self::Buffer, len: usize);
     fn matrix(&self, weight: FrozenMatrix) -> Self::Matrix;
+    /// A dense copy of a frozen matrix, to be trained in full.
+    fn dense(&self, weight: &Self::Matrix) -> Self::Buffer;
 
     // ---- rows ----
 

@@ -72,6 +72,10 @@ impl Backend for ReferenceBackend {
         Dense { rows: weight.rows(), cols: weight.cols(), values: self.upload(&weight.to_f32()) }
     }
 
+    fn dense(&self, weight: &Dense) -> Buffer {
+        weight.values.clone()
+    }
+
     fn copy_rows(
         &self,
         src: &Buffer,

@@ -5,7 +5,6 @@ pub mod clean;
 pub mod demo;
 pub mod eval;
 pub mod inspect;
-pub mod plan;
 pub mod teach;
 pub mod train;
 pub mod translate;

@@ -1,0 +1,272 @@
+//! LoRA adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, both ways.
+
+use crate::block::Block;
+use crate::build::{LoraConfig, new_lora};
+use crate::checkpoint::{Checkpoint, NamedTensor, write_tensors};
+use crate::decoder::Decoder;
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use tolmach_engine::{Backend, Dtype};
+
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Key in the weights file's metadata: the fingerprint of the base that the adapter was trained on.
+const BASE_KEY: &str = "tolmach_base";
+
+/// What an adapter folder says of itself.
+#[derive(Clone, Debug)]
+pub struct AdapterInfo {
+    pub lora: LoraConfig,
+    pub base_model_name_or_path: Option<String>,
+}
+
+/// Keys that change nothing in what we compute, whatever they hold.
+const HARMLESS: [&str; 12] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "peft_type",
+    "peft_version",
+    "task_type",
+    "init_lora_weights", // only says where training started
+    "megatron_core",     // names a package; `megatron_config` switches it on
+    "qalora_group_size", // read only with use_qalora
+    "loftq_config",      // only says where training started
+    "r",
+];
+
+/// Keys that we read.
+const READ: [&str; 6] =
+    ["r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save"];
+
+impl AdapterInfo {
+    /// Read `adapter_config.json` of an adapter folder.
+    ///
+    /// # Errors
+    /// A missing or malformed file; another adapter type; a field that changes the arithmetic in a way
+    /// that is not computed here (DoRA, biases, rank patterns…): refused by name, never ignored.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(ADAPTER_CONFIG);
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let json: Value =
+            serde_json::from_str(&text).map_err(|source| Error::Json { path: path.clone(), source })?;
+        Self::from_json(&path, &json)
+    }
+
+    fn from_json(path: &Path, json: &Value) -> Result<Self> {
+        let bad = |key: &str, expected: &str| Error::Field {
+            path: path.to_path_buf(),
+            key: key.into(),
+            expected: expected.into(),
+            found: json[key].to_string(),
+        };
+        if json["peft_type"] != "LORA" {
+            return Err(bad("peft_type", "\"LORA\""));
+        }
+        for (key, value) in json.as_object().into_iter().flatten() {
+            let known = HARMLESS.contains(&key.as_str()) || READ.contains(&key.as_str());
+            let off = match value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Array(a) => a.is_empty(),
+                Value::Object(o) => o.is_empty(),
+                Value::String(s) => key == "bias" && s == "none",
+                _ => false,
+            };
+            if !known && !off {
+                return Err(bad(key, "its default (other values are not computed here)"));
+            }
+        }
+        let lora = LoraConfig {
+            rank: json["r"].as_u64().filter(|&r| r > 0).ok_or_else(|| bad("r", "a positive whole number"))?
+                as usize,
+            alpha: json["lora_alpha"].as_f64().ok_or_else(|| bad("lora_alpha", "a number"))?,
+            dropout: json["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
+            rslora: json["use_rslora"].as_bool().unwrap_or(false),
+            target_modules: names(&json["target_modules"])
+                .ok_or_else(|| bad("target_modules", "a list of module names or \"all-linear\""))?,
+            modules_to_save: names(&json["modules_to_save"])
+                .ok_or_else(|| bad("modules_to_save", "a list of module names"))?,
+        };
+        lora.check()?;
+        let base = json["base_model_name_or_path"].as_str().map(str::to_string);
+        Ok(Self { lora, base_model_name_or_path: base })
+    }
+
+    /// All keys that PEFT's own `LoraConfig` writes and readers look at.
+    fn to_json(&self) -> Value {
+        let lora = &self.lora;
+        let mut targets = lora.target_modules.clone();
+        if targets.iter().any(|t| t == "all-linear") {
+            targets = crate::LINEAR_LAYERS.map(String::from).to_vec();
+        }
+        let saved = if lora.modules_to_save.is_empty() { Value::Null } else { json!(lora.modules_to_save) };
+        // Whole numbers as PEFT writes them: `16`, not `16.0`.
+        let alpha = if lora.alpha.fract() == 0.0 { json!(lora.alpha as i64) } else { json!(lora.alpha) };
+        json!({
+            "alpha_pattern": {},
+            "auto_mapping": null,
+            "base_model_name_or_path": self.base_model_name_or_path,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "init_lora_weights": true,
+            "layers_pattern": null,
+            "layers_to_transform": null,
+            "lora_alpha": alpha,
+            // The decimal that the user wrote, not the f32's 0.05000000074505806.
+            "lora_dropout": lora.dropout.to_string().parse::<f64>().unwrap_or(0.0),
+            "modules_to_save": saved,
+            "peft_type": "LORA",
+            "r": lora.rank,
+            "rank_pattern": {},
+            "revision": null,
+            "target_modules": targets,
+            "task_type": "CAUSAL_LM",
+            "use_dora": false,
+            "use_rslora": lora.rslora,
+        })
+    }
+}
+
+/// A list of strings; a string is a list of one, null an empty one.
+fn names(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Null => Some(vec![]),
+        Value::String(one) => Some(vec![one.clone()]),
+        Value::Array(all) => all.iter().map(|v| v.as_str().map(str::to_string)).collect(),
+        _ => None,
+    }
+}
+
+impl<B: Backend> Decoder<B> {
+    /// Write the adapter (LoRA matrices and `modules_to_save`) as PEFT would, f32.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_adapter(&mut self, folder: &Path, info: &AdapterInfo) -> Result<()> {
+        let backend = Arc::clone(&self.backend);
+        let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        metadata.extend(self.fingerprint.clone().map(|f| (BASE_KEY.to_string(), f)));
+        let tensors: Vec<NamedTensor> = self
+            .parameters_mut()
+            .into_iter()
+            .map(|p| NamedTensor {
+                name: p.name.clone(),
+                shape: vec![p.rows, p.cols],
+                values: p.to_f32(&backend),
+            })
+            .collect();
+        // Weights first: a folder with a config is then a whole adapter.
+        write_tensors(&folder.join(ADAPTER_WEIGHTS), &tensors, Dtype::F32, metadata)?;
+        let path = folder.join(ADAPTER_CONFIG);
+        let text = format!("{:#}\n", info.to_json());
+        tolmach_durable::write(&path, text).map_err(|source| Error::Write { path, source })
+    }
+
+    /// Attach the adapter in `folder`, to chat with or to train on.
+    ///
+    /// # Errors
+    /// Files missing or malformed; an adapter of another base (by its recorded fingerprint, or because
+    /// a tensor does not fit); tensors that belong to no module, or modules without their tensors.
+    pub fn load_adapter(&mut self, folder: &Path) -> Result<AdapterInfo> {
+        let info = AdapterInfo::read(folder)?;
+        let path = folder.join(ADAPTER_WEIGHTS);
+        let file = Checkpoint::open_file(&path)?;
+        if let (Some(expected), Some(found)) = (file.metadata().get(BASE_KEY), &self.fingerprint)
+            && expected != found
+        {
+            return Err(Error::OtherBase { path, expected: expected.clone(), found: found.clone() });
+        }
+        let backend = Arc::clone(&self.backend);
+        let mut left: BTreeSet<String> = file.names().map(str::to_string).collect();
+        let mut take = |name: &str, rows: usize, cols: usize| {
+            left.remove(name);
+            file.values(name, &[rows, cols])
+        };
+        for layer in self.blocks.iter_mut().flat_map(Block::linear_layers_mut) {
+            if info.lora.targets(&layer.name) {
+                let stem = format!("base_model.model.{}", layer.name);
+                let a = take(&format!("{stem}.lora_A.weight"), info.lora.rank, layer.inputs)?;
+                let b = take(&format!("{stem}.lora_B.weight"), layer.outputs, info.lora.rank)?;
+                layer.lora = Some(new_lora(&*backend, layer, &info.lora, &a, &b));
+            }
+        }
+        self.train_modules(&info.lora.modules_to_save);
+        for parameter in self.parameters_mut() {
+            if !parameter.name.contains(".lora_") {
+                let values = take(&parameter.name, parameter.rows, parameter.cols)?;
+                backend.write(&values, &mut parameter.value);
+            }
+        }
+        match left.into_iter().next() {
+            Some(name) => Err(Error::UnknownTensor { path, name }),
+            None => Ok(info),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info() -> AdapterInfo {
+        AdapterInfo {
+            lora: LoraConfig {
+                rank: 4,
+                alpha: 8.0,
+                dropout: 0.05,
+                rslora: false,
+                target_modules: vec!["all-linear".into()],
+                modules_to_save: vec![],
+            },
+            base_model_name_or_path: Some("org/base".into()),
+        }
+    }
+
+    #[test]
+    fn our_own_config_reads_back() {
+        let json = info().to_json();
+        assert_eq!(json["lora_dropout"], 0.05);
+        let read = AdapterInfo::from_json(Path::new("adapter_config.json"), &json).unwrap();
+        assert_eq!(read.lora.rank, 4);
+        assert!(read.lora.targets("model.layers.0.mlp.down_proj"));
+    }
+
+    #[test]
+    fn unknown_fields_that_are_on_are_refused_by_name() {
+        for (key, value) in [
+            ("use_dora", json!(true)),
+            ("bias", json!("all")),
+            ("rank_pattern", json!({"q_proj": 2})),
+            ("a_field_of_the_future", json!(1)),
+            ("fan_in_fan_out", json!(true)),
+        ] {
+            let mut json = info().to_json();
+            json[key] = value;
+            let message =
+                AdapterInfo::from_json(Path::new("adapter_config.json"), &json).unwrap_err().to_string();
+            assert!(message.contains(key), "{message}");
+        }
+        let mut json = info().to_json();
+        json["another_field"] = Value::Null;
+        assert!(AdapterInfo::from_json(Path::new("x"), &json).is_ok(), "null is a default");
+    }
+
+    #[test]
+    fn suffixes_match_whole_names_only() {
+        let mut lora = info().lora;
+        lora.target_modules = vec!["v_proj".into(), "layers.1.mlp.up_proj".into()];
+        assert!(lora.targets("model.layers.0.self_attn.v_proj"));
+        assert!(lora.targets("model.layers.1.mlp.up_proj"));
+        assert!(!lora.targets("model.layers.11.mlp.up_proj"));
+        assert!(!lora.targets("model.layers.0.mlp.up_proj"));
+        lora.target_modules = vec!["proj".into()];
+        assert!(lora.check().is_err());
+    }
+}

@@ -1,0 +1,356 @@
+//! One decoder block, forward and backward: x += attention(norm(x)), x += mlp(norm(x)).
+//!
+//! Legend: T rows · C hidden · F ffn · H heads · K kv heads · D head dim · R rank.
+//! What the backward needs is kept ([`Kept`]); norms, SwiGLU and dropout are computed again from it.
+
+use crate::config::Config;
+use crate::linear::{Linear, LinearScratch, Pass};
+use crate::parameter::{NormWeight, Parameter};
+use tolmach_engine::{Attention, Backend, Out, RopeDirection, Segment};
+
+/// The linear layers of a block, in the order of their dropout sites.
+pub const LINEAR_LAYERS: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+pub struct Block<B: Backend> {
+    pub input_layernorm: NormWeight<B>,
+    pub q_proj: Linear<B>,
+    pub k_proj: Linear<B>,
+    pub v_proj: Linear<B>,
+    pub o_proj: Linear<B>,
+    pub post_attention_layernorm: NormWeight<B>,
+    pub gate_proj: Linear<B>,
+    pub up_proj: Linear<B>,
+    pub down_proj: Linear<B>,
+}
+
+/// What all blocks of one pass share.
+pub struct Context<'a, B: Backend> {
+    pub backend: &'a B,
+    pub config: &'a Config,
+    pub pass: Pass,
+    /// T
+    pub rows: usize,
+    /// cos and sin of every row's position, `[T, D]`
+    pub rope: &'a B::Buffer,
+    pub segments: &'a [Segment],
+}
+
+impl<B: Backend> Context<'_, B> {
+    fn attention(&self) -> Attention<'_> {
+        let c = self.config;
+        Attention {
+            heads: c.num_attention_heads,
+            kv_heads: c.num_key_value_heads,
+            head_dim: c.head_dim,
+            scale: 1.0 / (c.head_dim as f64).sqrt(),
+            segments: self.segments,
+        }
+    }
+}
+
+/// Activations that a block's backward reads.
+pub struct Kept<B: Backend> {
+    /// The residual stream before attention, `[T, C]`
+    x_in: B::Buffer,
+    /// After RoPE, `[T, H·D]`, `[T, K·D]`
+    q: B::Buffer,
+    k: B::Buffer,
+    v: B::Buffer,
+    /// Attention's output before o_proj, `[T, H·D]`, and its log-sum-exp, `[T, H]`
+    attn: B::Buffer,
+    lse: B::Buffer,
+    /// The residual stream before the MLP, `[T, C]`
+    x_mid: B::Buffer,
+    /// `[T, F]`
+    gate: B::Buffer,
+    up: B::Buffer,
+    /// x Aᵀ of each linear layer, `[T, R]`
+    u: [B::Buffer; 7],
+}
+
+impl<B: Backend> Kept<B> {
+    pub fn new(backend: &B, config: &Config, rows: usize, ranks: [usize; 7]) -> Self {
+        let z = |width: usize| backend.zeros(rows * width);
+        let (c, f) = (config.hidden_size, config.intermediate_size);
+        let (hd, kd) =
+            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        Self {
+            x_in: z(c),
+            q: z(hd),
+            k: z(kd),
+            v: z(kd),
+            attn: z(hd),
+            lse: z(config.num_attention_heads),
+            x_mid: z(c),
+            gate: z(f),
+            up: z(f),
+            u: ranks.map(z),
+        }
+    }
+}
+
+/// Buffers that every block uses in turn.
+pub struct Scratch<B: Backend> {
+    /// A norm's output, `[T, C]`, and its gradient
+    norm: B::Buffer,
+    dnorm: B::Buffer,
+    /// silu(gate)·up, `[T, F]`
+    h: B::Buffer,
+    /// Gradients; empty where no backward will run
+    dh: B::Buffer,
+    dgate: B::Buffer,
+    dup: B::Buffer,
+    dattn: B::Buffer,
+    dq: B::Buffer,
+    dk: B::Buffer,
+    dv: B::Buffer,
+    linear: LinearScratch<B>,
+}
+
+impl<B: Backend> Scratch<B> {
+    pub fn new(
+        backend: &B,
+        config: &Config,
+        rows: usize,
+        max_rank: usize,
+        backward: bool,
+        dropout: bool,
+    ) -> Self {
+        let (c, f) = (config.hidden_size, config.intermediate_size);
+        let (hd, kd) =
+            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+        let z = |width: usize| backend.zeros(rows * width);
+        let back = |width: usize| backend.zeros(if backward { rows * width } else { 0 });
+        Self {
+            norm: z(c),
+            dnorm: back(c),
+            h: z(f),
+            dh: back(f),
+            dgate: back(f),
+            dup: back(f),
+            dattn: back(hd),
+            dq: back(hd),
+            dk: back(kd),
+            dv: back(kd),
+            linear: LinearScratch::new(backend, rows, c.max(f).max(hd), max_rank, dropout),
+        }
+    }
+}
+
+/// Where a decoding pass puts its new keys and values, and what it attends to.
+pub struct CacheLayer<'a, B: Backend> {
+    pub k: &'a mut B::Buffer,
+    pub v: &'a mut B::Buffer,
+    /// Runs of rows: from this row of the pass, to that row of the cache, how many.
+    pub appends: &'a [(usize, usize, usize)],
+}
+
+impl<B: Backend> Block<B> {
+    /// In place on the residual stream `x [T, C]`. `site` is 7 · the block's index.
+    pub fn forward(
+        &self,
+        ctx: &Context<B>,
+        site: u64,
+        x: &mut B::Buffer,
+        kept: &mut Kept<B>,
+        scratch: &mut Scratch<B>,
+        cache: Option<CacheLayer<B>>,
+    ) {
+        let (b, t, c) = (ctx.backend, ctx.rows, ctx.config.hidden_size);
+        b.copy_rows(x, 0, &mut kept.x_in, 0, t, c);
+        self.attention_forward(ctx, site, x, kept, scratch, cache);
+        b.copy_rows(x, 0, &mut kept.x_mid, 0, t, c);
+        self.mlp_forward(ctx, site, x, kept, scratch);
+    }
+
+    /// In place on the gradient of the residual stream `dx [T, C]`. With `need_dx` false the gradient
+    /// of the block's input is not computed (nothing below it is trained).
+    pub fn backward(
+        &mut self,
+        ctx: &Context<B>,
+        site: u64,
+        dx: &mut B::Buffer,
+        need_dx: bool,
+        kept: &Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
+        self.mlp_backward(ctx, site, dx, kept, scratch);
+        self.attention_backward(ctx, site, dx, need_dx, kept, scratch);
+    }
+
+    fn attention_forward(
+        &self,
+        ctx: &Context<B>,
+        site: u64,
+        x: &mut B::Buffer,
+        kept: &mut Kept<B>,
+        scratch: &mut Scratch<B>,
+        cache: Option<CacheLayer<B>>,
+    ) {
+        let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
+        let (h, kh, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let Scratch { norm, linear, .. } = scratch;
+        let Kept { q, k, v, attn, lse, u, .. } = kept;
+        let w = &self.input_layernorm.parameter.value;
+        b.rms_norm(x, w, config.rms_norm_eps, t, config.hidden_size, norm);
+        self.q_proj.forward(b, ctx.pass, site, norm, t, Out::Set, q, &mut u[0], linear);
+        self.k_proj.forward(b, ctx.pass, site + 1, norm, t, Out::Set, k, &mut u[1], linear);
+        self.v_proj.forward(b, ctx.pass, site + 2, norm, t, Out::Set, v, &mut u[2], linear);
+        b.rope(q, ctx.rope, t, h, d, RopeDirection::Forward);
+        b.rope(k, ctx.rope, t, kh, d, RopeDirection::Forward);
+        match cache {
+            None => b.attention(ctx.attention(), q, k, v, attn, lse),
+            Some(CacheLayer { k: all_k, v: all_v, appends }) => {
+                for &(from, to, rows) in appends {
+                    b.copy_rows(k, from, all_k, to, rows, kh * d);
+                    b.copy_rows(v, from, all_v, to, rows, kh * d);
+                }
+                b.attention(ctx.attention(), q, all_k, all_v, attn, lse);
+            }
+        }
+        self.o_proj.forward(b, ctx.pass, site + 3, attn, t, Out::Add, x, &mut u[3], linear);
+    }
+
+    fn attention_backward(
+        &mut self,
+        ctx: &Context<B>,
+        site: u64,
+        dx: &mut B::Buffer,
+        need_dx: bool,
+        kept: &Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
+        let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
+        let (h, kh, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let Scratch { norm, dnorm, dattn, dq, dk, dv, linear, .. } = scratch;
+        let Kept { x_in, q, k, v, attn, lse, u, .. } = kept;
+        self.o_proj.backward(
+            b,
+            ctx.pass,
+            site + 3,
+            attn,
+            &u[3],
+            dx,
+            t,
+            Some((Out::Set, &mut *dattn)),
+            linear,
+        );
+        b.attention_backward(ctx.attention(), q, k, v, attn, lse, dattn, dq, dk, dv);
+        b.rope(dq, ctx.rope, t, h, d, RopeDirection::Backward);
+        b.rope(dk, ctx.rope, t, kh, d, RopeDirection::Backward);
+        let (w, dw) = self.input_layernorm.split();
+        b.rms_norm(x_in, w, config.rms_norm_eps, t, config.hidden_size, norm);
+        let below = need_dx || dw.is_some();
+        let parts: [(&mut Linear<B>, &B::Buffer); 3] =
+            [(&mut self.q_proj, &*dq), (&mut self.k_proj, &*dk), (&mut self.v_proj, &*dv)];
+        for (i, (layer, dy)) in parts.into_iter().enumerate() {
+            let to = if i == 0 { Out::Set } else { Out::Add };
+            let dn = below.then_some((to, &mut *dnorm));
+            layer.backward(b, ctx.pass, site + i as u64, norm, &u[i], dy, t, dn, linear);
+        }
+        if below {
+            b.rms_norm_backward(x_in, w, config.rms_norm_eps, t, config.hidden_size, dnorm, dx, dw);
+        }
+    }
+
+    fn mlp_forward(
+        &self,
+        ctx: &Context<B>,
+        site: u64,
+        x: &mut B::Buffer,
+        kept: &mut Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
+        let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
+        let Scratch { norm, h, linear, .. } = scratch;
+        let Kept { gate, up, u, .. } = kept;
+        let w = &self.post_attention_layernorm.parameter.value;
+        b.rms_norm(x, w, config.rms_norm_eps, t, config.hidden_size, norm);
+        self.gate_proj.forward(b, ctx.pass, site + 4, norm, t, Out::Set, gate, &mut u[4], linear);
+        self.up_proj.forward(b, ctx.pass, site + 5, norm, t, Out::Set, up, &mut u[5], linear);
+        b.swiglu(gate, up, t * config.intermediate_size, h);
+        self.down_proj.forward(b, ctx.pass, site + 6, h, t, Out::Add, x, &mut u[6], linear);
+    }
+
+    fn mlp_backward(
+        &mut self,
+        ctx: &Context<B>,
+        site: u64,
+        dx: &mut B::Buffer,
+        kept: &Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
+        let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
+        let len = t * config.intermediate_size;
+        let Scratch { norm, dnorm, h, dh, dgate, dup, linear, .. } = scratch;
+        let Kept { x_mid, gate, up, u, .. } = kept;
+        b.swiglu(gate, up, len, h);
+        self.down_proj.backward(b, ctx.pass, site + 6, h, &u[6], dx, t, Some((Out::Set, &mut *dh)), linear);
+        b.swiglu_backward(gate, up, len, dh, dgate, dup);
+        let (w, dw) = self.post_attention_layernorm.split();
+        b.rms_norm(x_mid, w, config.rms_norm_eps, t, config.hidden_size, norm);
+        let dn = Some((Out::Set, &mut *dnorm));
+        self.gate_proj.backward(b, ctx.pass, site + 4, norm, &u[4], dgate, t, dn, linear);
+        let dn = Some((Out::Add, &mut *dnorm));
+        self.up_proj.backward(b, ctx.pass, site + 5, norm, &u[5], dup, t, dn, linear);
+        b.rms_norm_backward(x_mid, w, config.rms_norm_eps, t, config.hidden_size, dnorm, dx, dw);
+    }
+
+    pub fn linear_layers(&self) -> [&Linear<B>; 7] {
+        [
+            &self.q_proj,
+            &self.k_proj,
+            &self.v_proj,
+            &self.o_proj,
+            &self.gate_proj,
+            &self.up_proj,
+            &self.down_proj,
+        ]
+    }
+
+    /// In the order of [`LINEAR_LAYERS`].
+    pub fn linear_layers_mut(&mut self) -> [&mut Linear<B>; 7] {
+        [
+            &mut self.q_proj,
+            &mut self.k_proj,
+            &mut self.v_proj,
+            &mut self.o_proj,
+            &mut self.gate_proj,
+            &mut self.up_proj,
+            &mut self.down_proj,
+        ]
+    }
+
+    /// Whether a backward has anything to compute in this block.
+    pub fn is_trained(&self) -> bool {
+        self.input_layernorm.trained
+            || self.post_attention_layernorm.trained
+            || self.linear_layers().iter().any(|l| l.is_trained())
+    }
+
+    /// Every trained tensor, in a fixed order.
+    pub fn parameters_mut(&mut self) -> Vec<&mut Parameter<B>> {
+        let Block {
+            input_layernorm,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            post_attention_layernorm,
+            gate_proj,
+            up_proj,
+            down_proj,
+        } = self;
+        let mut all = Vec::new();
+        for norm in [input_layernorm, post_attention_layernorm] {
+            if norm.trained {
+                all.push(&mut norm.parameter);
+            }
+        }
+        for layer in [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] {
+            all.extend(layer.parameters_mut());
+        }
+        all
+    }
+}

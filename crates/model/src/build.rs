@@ -1,0 +1,299 @@
+//! Making a decoder: from a folder, at random, with LoRA, for full training; and writing one.
+
+use crate::block::{Block, LINEAR_LAYERS};
+use crate::checkpoint::{Checkpoint, NamedTensor, write_tensors};
+use crate::config::Config;
+use crate::decoder::{Decoder, Head};
+use crate::error::{Error, Result};
+use crate::init;
+use crate::linear::{Linear, Lora};
+use crate::parameter::{NormWeight, Parameter, Weight};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use tolmach_engine::{Backend, Dtype, FrozenMatrix};
+
+/// What LoRA adds, and where.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    pub rank: usize,
+    pub alpha: f64,
+    pub dropout: f32,
+    /// Scale by alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
+    pub rslora: bool,
+    /// Layer names or suffixes of them, or `all-linear`.
+    pub target_modules: Vec<String>,
+    /// `embed_tokens`, `lm_head`: trained in full beside the adapter.
+    pub modules_to_save: Vec<String>,
+}
+
+impl LoraConfig {
+    pub fn scaling(&self) -> f64 {
+        let rank = self.rank as f64;
+        if self.rslora { self.alpha / rank.sqrt() } else { self.alpha / rank }
+    }
+
+    /// Whether a layer, named as in the checkpoint, carries LoRA.
+    pub fn targets(&self, layer: &str) -> bool {
+        self.target_modules.iter().any(|t| {
+            t == "all-linear"
+                || layer == t
+                || layer.strip_suffix(t.as_str()).is_some_and(|p| p.ends_with('.'))
+        })
+    }
+
+    /// # Errors
+    /// A rank of 0, a dropout outside [0, 1), a name that no module of a Llama has.
+    pub fn check(&self) -> Result<()> {
+        let bad = |message: String| Err(Error::Lora(message));
+        if self.rank == 0 {
+            return bad("rank must be at least 1, found 0".into());
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return bad(format!("dropout must be at least 0 and below 1, found {}", self.dropout));
+        }
+        if !self.alpha.is_finite() {
+            return bad(format!("alpha must be a finite number, found {}", self.alpha));
+        }
+        for target in self.target_modules.iter().filter(|t| *t != "all-linear") {
+            let known = LINEAR_LAYERS.iter().any(|l| target == l || target.ends_with(&format!(".{l}")));
+            if !known {
+                return bad(format!("`{target}` is no linear layer of a Llama block"));
+            }
+        }
+        match self.modules_to_save.iter().find(|m| !matches!(m.as_str(), "embed_tokens" | "lm_head")) {
+            Some(m) => bad(format!("modules_to_save: expected embed_tokens or lm_head, found `{m}`")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The kind of a linear layer by its place in [`LINEAR_LAYERS`]: (name, inputs, outputs).
+fn linear_shapes(config: &Config, block: usize) -> [(String, usize, usize); 7] {
+    let (c, f) = (config.hidden_size, config.intermediate_size);
+    let (hd, kd) =
+        (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+    let sizes = [(c, hd), (c, kd), (c, kd), (hd, c), (c, f), (c, f), (f, c)];
+    std::array::from_fn(|i| {
+        let part = if i < 4 { "self_attn" } else { "mlp" };
+        (format!("model.layers.{block}.{part}.{}", LINEAR_LAYERS[i]), sizes[i].0, sizes[i].1)
+    })
+}
+
+impl<B: Backend> Decoder<B> {
+    /// A model folder in the Hugging Face layout, all weights frozen and used in place.
+    ///
+    /// # Errors
+    /// Anything missing, misshapen or unsupported in `config.json` or the weights.
+    pub fn load(backend: Arc<B>, folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            let reason = "there is no such folder".into();
+            return Err(Error::NoModel { path: folder.to_path_buf(), reason });
+        }
+        let config = Config::read(&folder.join("config.json"))?;
+        let checkpoint = Checkpoint::open_folder(folder)?;
+        let matrix = |name: &str, rows, cols| checkpoint.matrix(name, rows, cols);
+        let vector = |name: &str, len| checkpoint.values(name, &[len]);
+        let mut model = Self::assemble(backend, config, &matrix, &vector)?;
+        model.fingerprint = Some(checkpoint.fingerprint());
+        Ok(model)
+    }
+
+    /// Random weights, N(0, 0.02²), norms 1; the two layers that write to the residual stream
+    /// are scaled by 1/√(2 · layers) (GPT-2). For full training from nothing.
+    pub fn random(backend: Arc<B>, config: Config, seed: u64) -> Result<Self> {
+        let residual = 1.0 / (2.0 * config.num_hidden_layers as f32).sqrt();
+        let matrix = |name: &str, rows: usize, cols: usize| {
+            let deep = name.contains("o_proj") || name.contains("down_proj");
+            let std = if deep { 0.02 * residual } else { 0.02 };
+            FrozenMatrix::from_f32(rows, cols, &init::normal(seed, name, rows * cols, std))
+                .map_err(|e| Error::Lora(e.to_string()))
+        };
+        Self::assemble(backend, config, &matrix, &|_, len| Ok(vec![1.0; len]))
+    }
+
+    fn assemble(
+        backend: Arc<B>,
+        config: Config,
+        matrix: &dyn Fn(&str, usize, usize) -> Result<FrozenMatrix>,
+        vector: &dyn Fn(&str, usize) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let (c, v) = (config.hidden_size, config.vocab_size);
+        let frozen =
+            |name: &str, rows, cols| Ok(Weight::Frozen(Arc::new(backend.matrix(matrix(name, rows, cols)?))));
+        let norm = |name: String| {
+            let values = vector(&name, c)?;
+            Ok(NormWeight { parameter: Parameter::new(&*backend, name, 1, c, &values), trained: false })
+        };
+        let block = |i: usize| {
+            let mut layers = linear_shapes(&config, i).into_iter().map(|(name, inputs, outputs)| {
+                let weight = frozen(&format!("{name}.weight"), outputs, inputs)?;
+                Ok(Linear { name, inputs, outputs, weight, lora: None })
+            });
+            let mut next = || layers.next().expect("a block has seven linear layers");
+            Ok(Block {
+                input_layernorm: norm(format!("model.layers.{i}.input_layernorm.weight"))?,
+                q_proj: next()?,
+                k_proj: next()?,
+                v_proj: next()?,
+                o_proj: next()?,
+                post_attention_layernorm: norm(format!("model.layers.{i}.post_attention_layernorm.weight"))?,
+                gate_proj: next()?,
+                up_proj: next()?,
+                down_proj: next()?,
+            })
+        };
+        let embed_tokens = frozen("model.embed_tokens.weight", v, c)?;
+        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
+        let last_norm = norm("model.norm.weight".into())?;
+        let head =
+            if config.tie_word_embeddings { Head::Tied } else { Head::Own(frozen("lm_head.weight", v, c)?) };
+        Ok(Self { backend, config, embed_tokens, blocks, norm: last_norm, head, fingerprint: None })
+    }
+
+    /// Add fresh LoRA branches: A Kaiming-uniform with a = √5, that is U(−1/√I, 1/√I), B zero.
+    ///
+    /// # Errors
+    /// A configuration that fits no module.
+    pub fn add_lora(&mut self, lora: &LoraConfig, seed: u64) -> Result<()> {
+        lora.check()?;
+        let backend = Arc::clone(&self.backend);
+        let mut added = 0;
+        for layer in self.blocks.iter_mut().flat_map(Block::linear_layers_mut) {
+            if lora.targets(&layer.name) {
+                let name = format!("base_model.model.{}.lora_A.weight", layer.name);
+                let bound = 1.0 / (layer.inputs as f32).sqrt();
+                let a = init::uniform(seed, &name, lora.rank * layer.inputs, bound);
+                let b = vec![0.0; layer.outputs * lora.rank];
+                layer.lora = Some(new_lora(&*backend, layer, lora, &a, &b));
+                added += 1;
+            }
+        }
+        if added == 0 && !lora.target_modules.is_empty() {
+            return Err(Error::Lora(format!("no layer matches {:?}", lora.target_modules)));
+        }
+        if added == 0 && lora.modules_to_save.is_empty() {
+            return Err(Error::Lora("nothing to train: no target module and no module to save".into()));
+        }
+        self.train_modules(&lora.modules_to_save);
+        Ok(())
+    }
+
+    /// Give `embed_tokens` and `lm_head` trained copies beside the originals. As in PEFT, a tied head
+    /// stays at the original when only the embedding is trained.
+    pub(crate) fn train_modules(&mut self, modules: &[String]) {
+        let (backend, v, c) = (Arc::clone(&self.backend), self.config.vocab_size, self.config.hidden_size);
+        let has = |m: &str| modules.iter().any(|x| x == m);
+        if modules.is_empty() {
+            return;
+        }
+        if let (Head::Tied, Weight::Frozen(matrix)) = (&self.head, &self.embed_tokens) {
+            self.head = Head::Own(Weight::Frozen(Arc::clone(matrix)));
+        }
+        let copy = |weight: &mut Weight<B>, name: &str| {
+            if let Weight::Frozen(matrix) = weight {
+                let value = backend.dense(matrix);
+                let name = format!("base_model.model.{name}.weight");
+                let parameter = Parameter { name, rows: v, cols: c, value, grad: backend.zeros(v * c) };
+                *weight = Weight::Trained { parameter, base: Some(Arc::clone(matrix)) };
+            }
+        };
+        if has("embed_tokens") {
+            copy(&mut self.embed_tokens, "model.embed_tokens");
+        }
+        if let (true, Head::Own(weight)) = (has("lm_head"), &mut self.head) {
+            copy(weight, "lm_head");
+        }
+    }
+
+    /// Train every weight of the model itself (no adapter).
+    pub fn train_all(&mut self) {
+        let backend = Arc::clone(&self.backend);
+        let (v, c) = (self.config.vocab_size, self.config.hidden_size);
+        let train = |weight: &mut Weight<B>, name: String, rows: usize, cols: usize| {
+            if let Weight::Frozen(matrix) = weight {
+                let value = backend.dense(matrix);
+                let parameter = Parameter { name, rows, cols, value, grad: backend.zeros(rows * cols) };
+                *weight = Weight::Trained { parameter, base: None };
+            }
+        };
+        train(&mut self.embed_tokens, "model.embed_tokens.weight".into(), v, c);
+        for block in &mut self.blocks {
+            block.input_layernorm.trained = true;
+            block.post_attention_layernorm.trained = true;
+            for layer in block.linear_layers_mut() {
+                let name = format!("{}.weight", layer.name);
+                train(&mut layer.weight, name, layer.outputs, layer.inputs);
+            }
+        }
+        self.norm.trained = true;
+        if let Head::Own(weight) = &mut self.head {
+            train(weight, "lm_head.weight".into(), v, c);
+        }
+    }
+
+    /// Write `config.json` and `model.safetensors` of the model itself (an adapter is not merged in).
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save(&self, folder: &Path, dtype: Dtype) -> Result<()> {
+        let mut tensors = Vec::new();
+        let mut push = |name: &str, shape: Vec<usize>, buffer: &B::Buffer| {
+            let mut values = vec![0.0; shape.iter().product()];
+            self.backend.download(buffer, &mut values);
+            tensors.push(NamedTensor { name: name.into(), shape, values });
+        };
+        let (v, c) = (self.config.vocab_size, self.config.hidden_size);
+        let mut weight = |name: &str, weight: &Weight<B>, rows: usize, cols: usize| match weight {
+            Weight::Trained { parameter, base: None } => push(name, vec![rows, cols], &parameter.value),
+            Weight::Trained { base: Some(m), .. } | Weight::Frozen(m) => {
+                push(name, vec![rows, cols], &self.backend.dense(m));
+            }
+        };
+        weight("model.embed_tokens.weight", &self.embed_tokens, v, c);
+        for block in &self.blocks {
+            for layer in block.linear_layers() {
+                weight(&format!("{}.weight", layer.name), &layer.weight, layer.outputs, layer.inputs);
+            }
+        }
+        if let (Head::Own(w), false) = (&self.head, self.config.tie_word_embeddings) {
+            weight("lm_head.weight", w, v, c);
+        }
+        for block in &self.blocks {
+            for norm in [&block.input_layernorm, &block.post_attention_layernorm] {
+                push(&norm.parameter.name, vec![c], &norm.parameter.value);
+            }
+        }
+        push(&self.norm.parameter.name, vec![c], &self.norm.parameter.value);
+        let path = folder.join("model.safetensors");
+        write_tensors(&path, &tensors, dtype, HashMap::from([("format".into(), "pt".into())]))?;
+        let mut config = self.config.to_json();
+        config["torch_dtype"] = match dtype {
+            Dtype::F32 => "float32",
+            Dtype::F16 => "float16",
+            Dtype::BF16 => "bfloat16",
+        }
+        .into();
+        let path = folder.join("config.json");
+        let text = format!("{config:#}\n");
+        tolmach_durable::write(&path, text).map_err(|source| Error::Write { path, source })
+    }
+}
+
+pub(crate) fn new_lora<B: Backend>(
+    backend: &B,
+    layer: &Linear<B>,
+    config: &LoraConfig,
+    a: &[f32],
+    b: &[f32],
+) -> Lora<B> {
+    let name = |side: &str| format!("base_model.model.{}.lora_{side}.weight", layer.name);
+    Lora {
+        a: Parameter::new(backend, name("A"), config.rank, layer.inputs, a),
+        b: Parameter::new(backend, name("B"), layer.outputs, config.rank, b),
+        rank: config.rank,
+        scaling: config.scaling(),
+        dropout: config.dropout,
+    }
+}

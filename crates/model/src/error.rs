@@ -1,0 +1,75 @@
+//! What can be wrong with a model's files, named.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+
+    #[error("{}: not valid JSON: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+
+    #[error("{}: `{key}`: expected {expected}, found {found}", path.display())]
+    Field { path: PathBuf, key: String, expected: String, found: String },
+
+    #[error("{}: not a whole safetensors file: {reason}", path.display())]
+    Safetensors { path: PathBuf, reason: String },
+
+    #[error("{}: no tensor `{name}`", path.display())]
+    MissingTensor { path: PathBuf, name: String },
+
+    #[error("{}: tensor `{name}`: expected shape {expected:?}, found {found:?}", path.display())]
+    Shape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
+
+    #[error("{}: tensor `{name}`: type {found} is not supported; expected F32, F16 or BF16", path.display())]
+    Dtype { path: PathBuf, name: String, found: String },
+
+    #[error("{}: tensor `{name}` belongs to no module of this base model", path.display())]
+    UnknownTensor { path: PathBuf, name: String },
+
+    #[error("{} holds no model: {reason}", path.display())]
+    NoModel { path: PathBuf, reason: String },
+
+    #[error(
+        "{}: this adapter was trained on another base model (fingerprint {expected}, this base has {found})",
+        path.display()
+    )]
+    OtherBase { path: PathBuf, expected: String, found: String },
+
+    #[error("{0}")]
+    Lora(String),
+
+    #[error("token id {id} is outside the model's vocabulary of {vocab}")]
+    TokenId { id: u32, vocab: usize },
+
+    #[error("{tokens} tokens do not fit: {limit}")]
+    TooLong { tokens: usize, limit: String },
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Safetensors { .. } => {
+                Some("the file is probably truncated: copy or download it again and compare its size")
+            }
+            Error::Shape { .. } | Error::UnknownTensor { .. } | Error::OtherBase { .. } => {
+                Some("use the base model that the adapter was trained on (base_model_name_or_path)")
+            }
+            Error::NoModel { .. } => Some(
+                "a model is a folder in the Hugging Face layout: config.json, model.safetensors, tokenizer.json",
+            ),
+            Error::Lora(_) => Some(
+                "target modules are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj or all-linear",
+            ),
+            Error::TokenId { .. } => Some("the tokenizer or the token file belongs to another model"),
+            _ => None,
+        }
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,167 @@
+//! A linear layer with an optional LoRA branch (Hu et al. 2021): y = x Wᵀ + s · dropout(x) Aᵀ Bᵀ.
+//!
+//! Legend: T rows · I inputs · O outputs · R rank. W `[O, I]`, A `[R, I]`, B `[O, R]`.
+
+use crate::parameter::{Parameter, Side, Weight};
+use tolmach_engine::{Backend, Dims, Dropout, Mat, Out, random};
+
+/// The two low-rank matrices of one layer.
+pub struct Lora<B: Backend> {
+    /// `[R, I]`
+    pub a: Parameter<B>,
+    /// `[O, R]`
+    pub b: Parameter<B>,
+    pub rank: usize,
+    /// alpha / rank, or alpha / √rank with rsLoRA.
+    pub scaling: f64,
+    pub dropout: f32,
+}
+
+pub struct Linear<B: Backend> {
+    /// As in the checkpoint, without `.weight`.
+    pub name: String,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub weight: Weight<B>,
+    pub lora: Option<Lora<B>>,
+}
+
+/// How a pass runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    pub side: Side,
+    /// Key of this micro-batch's dropout masks; `None` outside training.
+    pub dropout_key: Option<u64>,
+}
+
+impl Pass {
+    pub fn inference(side: Side) -> Self {
+        Self { side, dropout_key: None }
+    }
+}
+
+/// Buffers that one linear layer after the other uses.
+pub struct LinearScratch<B: Backend> {
+    /// dropout(x), `[T, widest input]`.
+    dropped: B::Buffer,
+    /// The gradient of dropout(x), same size.
+    dropped_grad: B::Buffer,
+    /// Gradient of u = x Aᵀ, `[T, R]`.
+    du: B::Buffer,
+}
+
+impl<B: Backend> LinearScratch<B> {
+    /// For `rows` rows; the dropout buffers are made only where a dropout will run.
+    pub fn new(backend: &B, rows: usize, widest: usize, max_rank: usize, dropout: bool) -> Self {
+        let dropped = if dropout { rows * widest } else { 0 };
+        Self {
+            dropped: backend.zeros(dropped),
+            dropped_grad: backend.zeros(dropped),
+            du: backend.zeros(rows * max_rank),
+        }
+    }
+}
+
+impl<B: Backend> Linear<B> {
+    fn dims(&self, rows: usize) -> Dims {
+        Dims { rows, inputs: self.inputs, outputs: self.outputs }
+    }
+
+    /// The mask of this layer in this micro-batch; `None` where nothing is dropped.
+    fn mask(&self, pass: Pass, site: u64) -> Option<Dropout> {
+        let p = self.lora.as_ref()?.dropout;
+        let key = pass.dropout_key?;
+        (p > 0.0).then(|| Dropout { p, key: random::key(key, &[site]) })
+    }
+
+    /// `x [T, I]` → `y [T, O]` (set or added). `u [T, R]` keeps x Aᵀ for the backward.
+    /// `site` numbers the layers of the model: each has its own dropout mask.
+    pub fn forward(
+        &self,
+        backend: &B,
+        pass: Pass,
+        site: u64,
+        x: &B::Buffer,
+        rows: usize,
+        to: Out,
+        y: &mut B::Buffer,
+        u: &mut B::Buffer,
+        scratch: &mut LinearScratch<B>,
+    ) {
+        backend.linear(x, self.weight.mat(pass.side), self.dims(rows), 1.0, to, y);
+        let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
+        let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
+        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
+        let input = match self.mask(pass, site) {
+            Some(mask) => {
+                backend.dropout(x, rows * self.inputs, mask, Out::Set, &mut scratch.dropped);
+                &scratch.dropped
+            }
+            None => x,
+        };
+        backend.linear(input, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, u);
+        backend.linear(u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
+    }
+
+    /// From `dy [T, O]`: adds to the gradients of W (if trained), A and B, and sets or adds to
+    /// `dx [T, I]` if anything below needs it. `x` and `u` are the forward's.
+    pub fn backward(
+        &mut self,
+        backend: &B,
+        pass: Pass,
+        site: u64,
+        x: &B::Buffer,
+        u: &B::Buffer,
+        dy: &B::Buffer,
+        rows: usize,
+        mut dx: Option<(Out, &mut B::Buffer)>,
+        scratch: &mut LinearScratch<B>,
+    ) {
+        let dims = self.dims(rows);
+        let mask = self.mask(pass, site);
+        if let Weight::Trained { parameter, .. } = &mut self.weight {
+            backend.linear_backward_weight(dy, x, dims, 1.0, &mut parameter.grad);
+        }
+        if let Some((to, dx)) = &mut dx {
+            backend.linear_backward_input(dy, self.weight.mat(pass.side), dims, 1.0, *to, dx);
+        }
+        let Some(lora) = &mut self.lora else { return };
+        let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
+        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
+        let s = lora.scaling;
+        backend.linear_backward_weight(dy, u, out_of, s, &mut lora.b.grad);
+        backend.linear_backward_input(dy, Mat::Dense(&lora.b.value), out_of, s, Out::Set, &mut scratch.du);
+        let Some(mask) = mask else {
+            backend.linear_backward_weight(&scratch.du, x, into, 1.0, &mut lora.a.grad);
+            if let Some((_, dx)) = dx {
+                backend.linear_backward_input(
+                    &scratch.du,
+                    Mat::Dense(&lora.a.value),
+                    into,
+                    1.0,
+                    Out::Add,
+                    dx,
+                );
+            }
+            return;
+        };
+        let len = rows * self.inputs;
+        backend.dropout(x, len, mask, Out::Set, &mut scratch.dropped);
+        backend.linear_backward_weight(&scratch.du, &scratch.dropped, into, 1.0, &mut lora.a.grad);
+        if let Some((_, dx)) = dx {
+            let grad = &mut scratch.dropped_grad;
+            backend.linear_backward_input(&scratch.du, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, grad);
+            backend.dropout(grad, len, mask, Out::Add, dx);
+        }
+    }
+
+    /// Whether a backward has anything to compute here.
+    pub fn is_trained(&self) -> bool {
+        self.lora.is_some() || self.weight.is_trained()
+    }
+
+    pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
+        let lora = self.lora.iter_mut().flat_map(|l| [&mut l.a, &mut l.b]);
+        self.weight.parameter_mut().into_iter().chain(lora)
+    }
+}
