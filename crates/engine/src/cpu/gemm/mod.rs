@@ -1,0 +1,228 @@
+//! Matrix products on the CPU: row-major `C[m, n] (+)= alpha · A[m, k] · B[k, n]`.
+//!
+//! Blocked and packed as in Goto & van de Geijn (2008) and BLIS: a tile of C stays in registers
+//! while it walks down a panel of A and a panel of B, both packed so that every load is sequential.
+//! A frozen operand is unpacked to f32 while its panel is packed; the inner loop sees f32 only.
+//! Products with a thin side take shorter ways (`thin.rs`).
+//!
+//! Invariants: the path and the blocks of k depend on the shape only, and each element of C is
+//! computed by one task in one order, so results do not depend on the number of threads. They may
+//! depend on the instruction set.
+//!
+//! Run it inside the rayon pool (`pool.install`): from outside, each product waits for the pool.
+
+mod blocked;
+mod buffer;
+mod kernel;
+mod simd;
+#[cfg(test)]
+mod tests;
+mod thin;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::{Dtype, FrozenMatrix, Out};
+use kernel::Kernel;
+
+#[cfg(target_endian = "big")]
+compile_error!("frozen matrices are little-endian and are read in place");
+
+/// The left operand `[m, k]`.
+#[derive(Clone, Copy)]
+pub enum A<'a> {
+    /// Stored `[m, k]`.
+    Rows(&'a [f32]),
+    /// Stored `[k, m]`.
+    Transposed(&'a [f32]),
+}
+
+/// The right operand `[k, n]`.
+#[derive(Clone, Copy)]
+pub enum B<'a> {
+    /// Stored `[k, n]`.
+    Rows(&'a [f32]),
+    /// Stored `[n, k]`.
+    Transposed(&'a [f32]),
+    /// Stored `[k, n]`: the backward of a linear layer.
+    Frozen(&'a FrozenMatrix),
+    /// Stored `[n, k]`: the forward of a linear layer.
+    FrozenTransposed(&'a FrozenMatrix),
+}
+
+/// `C[m, n] (+)= alpha · A[m, k] · B[k, n]`, row-major, on the current rayon pool.
+///
+/// # Panics
+/// An operand is shorter than its shape, or a frozen matrix has another shape.
+pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b: B<'_>, to: Out) {
+    let a = match a {
+        A::Rows(values) => Operand::new(values, Layout::Lines, k),
+        A::Transposed(values) => Operand::new(values, Layout::Depths, m),
+    };
+    let b = match b {
+        B::Rows(values) => Operand::new(values, Layout::Depths, n),
+        B::Transposed(values) => Operand::new(values, Layout::Lines, k),
+        B::Frozen(matrix) => {
+            assert!(matrix.rows() >= k && matrix.cols() == n, "B is not [{k}, {n}]");
+            Operand::frozen(matrix, Layout::Depths)
+        }
+        B::FrozenTransposed(matrix) => {
+            assert!(matrix.rows() >= n && matrix.cols() == k, "B is not [{n}, {k}]");
+            Operand::frozen(matrix, Layout::Lines)
+        }
+    };
+    product(Kernel::best(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
+}
+
+/// The instruction set that products run on here.
+pub fn simd_level() -> &'static str {
+    Kernel::best().name
+}
+
+/// What a stored row of an operand is. A *line* is a row of A or a column of B.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// Stored rows are lines: `[m, k]` for A, `[n, k]` for B.
+    Lines,
+    /// Stored rows run across the lines: `[k, m]` for A, `[k, n]` for B.
+    Depths,
+}
+
+/// A stored matrix, seen as lines against the depth k.
+#[derive(Clone, Copy)]
+struct Operand<'a> {
+    bytes: &'a [u8],
+    dtype: Dtype,
+    layout: Layout,
+    /// From one stored row to the next, in values.
+    stride: usize,
+}
+
+impl<'a> Operand<'a> {
+    fn new(values: &'a [f32], layout: Layout, stride: usize) -> Self {
+        // SAFETY: any f32 is four valid bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
+        Operand { bytes, dtype: Dtype::F32, layout, stride }
+    }
+
+    fn frozen(matrix: &'a FrozenMatrix, layout: Layout) -> Self {
+        Operand { bytes: matrix.bytes(), dtype: matrix.dtype(), layout, stride: matrix.cols() }
+    }
+
+    /// Where line `line` at depth `depth` is stored.
+    fn at(&self, line: usize, depth: usize) -> *const u8 {
+        let value = match self.layout {
+            Layout::Lines => line * self.stride + depth,
+            Layout::Depths => depth * self.stride + line,
+        };
+        self.bytes.as_ptr().wrapping_add(value * self.dtype.size())
+    }
+
+    fn check(&self, name: &str, lines: usize, depth: usize) {
+        let (rows, cols) = match self.layout {
+            Layout::Lines => (lines, depth),
+            Layout::Depths => (depth, lines),
+        };
+        let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * self.stride + cols };
+        let have = self.bytes.len() / self.dtype.size();
+        assert!(cols <= self.stride && need <= have, "{name} has {have} values, its shape needs {need}");
+    }
+
+    /// Lines from `first` on, `depth` deep from `from` on, into panels of `width` lines.
+    ///
+    /// # Safety
+    /// The lines and depths exist; `dst` holds all panels.
+    unsafe fn pack(
+        &self,
+        kernel: &Kernel,
+        first: usize,
+        lines: usize,
+        from: usize,
+        depth: usize,
+        width: usize,
+        dst: *mut f32,
+    ) {
+        let typed = kernel.typed(self.dtype);
+        let pack = match self.layout {
+            Layout::Lines => typed.pack_lines,
+            Layout::Depths => typed.pack_depths,
+        };
+        // SAFETY: by this function's contract; a kernel is only had where it runs.
+        unsafe { pack(self.at(first, from), self.stride, lines, depth, width, dst) }
+    }
+}
+
+/// One product; C comes separately.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    a: Operand<'a>,
+    b: Operand<'a>,
+    to: Out,
+    parallel: bool,
+}
+
+impl Product<'_> {
+    /// Cᵀ = Bᵀ · Aᵀ.
+    fn swapped(self) -> Self {
+        Product { m: self.n, n: self.m, a: self.b, b: self.a, ..self }
+    }
+
+    /// Threads worth waking.
+    fn threads(&self) -> usize {
+        /// Multiply-adds below which waking another thread costs more than it saves.
+        const SERIAL: usize = 1 << 19;
+        if self.parallel && self.m * self.n * self.k > SERIAL { rayon::current_num_threads() } else { 1 }
+    }
+}
+
+/// C as tasks share it; each writes a part of its own.
+#[derive(Clone, Copy)]
+struct Output {
+    c: *mut f32,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+// SAFETY: tasks write disjoint parts, see `blocked.rs` and `thin.rs`.
+unsafe impl Send for Output {}
+unsafe impl Sync for Output {}
+
+impl Output {
+    fn at(&self, row: usize, col: usize) -> *mut f32 {
+        self.c.wrapping_add(row * self.row_stride + col * self.col_stride)
+    }
+
+    fn swapped(self) -> Self {
+        Output { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+
+/// Choose the way by the shape. Rows of C start `c_stride` apart.
+fn product(kernel: &Kernel, c: &mut [f32], c_stride: usize, p: Product<'_>) {
+    if p.m == 0 || p.n == 0 {
+        return;
+    }
+    let need = (p.m - 1) * c_stride + p.n;
+    assert!(p.n <= c_stride && need <= c.len(), "C has {} values, its shape needs {need}", c.len());
+    p.a.check("A", p.m, p.k);
+    p.b.check("B", p.n, p.k);
+    if p.k == 0 {
+        if p.to == Out::Set {
+            (0..p.m).for_each(|i| c[i * c_stride..][..p.n].fill(0.0));
+        }
+        return;
+    }
+    let out = Output { c: c.as_mut_ptr(), row_stride: c_stride, col_stride: 1 };
+    if p.m <= thin::FEW_ROWS && p.b.layout == Layout::Lines {
+        thin::dots(kernel, out, &p);
+    } else if p.n <= thin::FEW_COLS && p.a.layout == Layout::Lines {
+        thin::dots(kernel, out.swapped(), &p.swapped());
+    } else if p.n <= thin::FEW_COLS && p.m > p.n {
+        blocked::run(kernel, out.swapped(), &p.swapped());
+    } else {
+        blocked::run(kernel, out, &p);
+    }
+}

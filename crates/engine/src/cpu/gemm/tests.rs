@@ -1,0 +1,227 @@
+//! Every kernel against the naive product in f64.
+
+use super::kernel::Kernel;
+use super::*;
+use crate::random::mix;
+use half::{bf16, f16};
+
+fn noise(n: usize, seed: u64) -> Vec<f32> {
+    (0..n as u64).map(|i| (mix(mix(seed) ^ i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+}
+
+fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+fn frozen(rows: usize, cols: usize, values: &[f32], dtype: Dtype) -> FrozenMatrix {
+    let bytes: Vec<u8> = match dtype {
+        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+        Dtype::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+    };
+    FrozenMatrix::from_bytes(rows, cols, dtype, &bytes).unwrap()
+}
+
+/// One random product in one combination of layouts, with its expected result.
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    a_layout: Layout,
+    b_layout: Layout,
+    a: Vec<f32>,
+    b: FrozenMatrix,
+    c: Vec<f32>,
+    to: Out,
+    alpha: f32,
+    expected: Vec<f64>,
+    /// Σ |a| |b|: what the rounding is relative to.
+    scale: Vec<f64>,
+}
+
+const LAYOUTS: [Layout; 2] = [Layout::Lines, Layout::Depths];
+
+impl Case {
+    fn new(shape: (usize, usize, usize), a_layout: Layout, b_layout: Layout, dtype: Dtype, to: Out) -> Self {
+        let (m, n, k) = shape;
+        let alpha = if to == Out::Add { -0.75 } else { 1.0 };
+        let (a, c) = (noise(m * k, 1), noise(m * n, 3));
+        let (rows, cols) = if b_layout == Layout::Lines { (n, k) } else { (k, n) };
+        let b = frozen(rows, cols, &noise(n * k, 2), dtype);
+        let b_values = b.to_f32();
+        let at = |layout, v: &[f32], lines: usize, line: usize, depth: usize| {
+            f64::from(if layout == Layout::Lines { v[line * k + depth] } else { v[depth * lines + line] })
+        };
+        let (mut expected, mut scale) = (vec![0.0; m * n], vec![0.0; m * n]);
+        for i in 0..m {
+            for j in 0..n {
+                let old = if to == Out::Add { f64::from(c[i * n + j]) } else { 0.0 };
+                let terms = (0..k).map(|p| at(a_layout, &a, m, i, p) * at(b_layout, &b_values, n, j, p));
+                expected[i * n + j] = old + f64::from(alpha) * terms.clone().sum::<f64>();
+                scale[i * n + j] = 1.0 + terms.map(f64::abs).sum::<f64>();
+            }
+        }
+        Case { m, n, k, a_layout, b_layout, a, b, c, to, alpha, expected, scale }
+    }
+
+    fn run(&self, kernel: &Kernel, threads: usize) -> Vec<f32> {
+        let stride = |layout, lines| if layout == Layout::Lines { self.k } else { lines };
+        let p = Product {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            alpha: self.alpha,
+            a: Operand::new(&self.a, self.a_layout, stride(self.a_layout, self.m)),
+            b: Operand::frozen(&self.b, self.b_layout),
+            to: self.to,
+            parallel: true,
+        };
+        let mut c = self.c.clone();
+        pool(threads).install(|| product(kernel, &mut c, self.n, p));
+        c
+    }
+
+    fn check(&self, kernel: &Kernel) {
+        let c = self.run(kernel, 2);
+        for i in 0..c.len() {
+            let error = (f64::from(c[i]) - self.expected[i]).abs() / self.scale[i];
+            assert!(
+                error < 1e-6,
+                "{}: [{}, {}, {}] A by {:?}, B {} by {:?}, {:?}: C[{}, {}] is {}, expected {}",
+                kernel.name,
+                self.m,
+                self.n,
+                self.k,
+                self.a_layout,
+                self.b.dtype(),
+                self.b_layout,
+                self.to,
+                i / self.n,
+                i % self.n,
+                c[i],
+                self.expected[i]
+            );
+        }
+    }
+}
+
+fn random_shapes(count: usize, seed: u64) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..count as u64).map(move |i| {
+        let size = |which: u64| 1 + (mix(seed ^ mix(3 * i + which)) % 70) as usize;
+        (size(0), size(1), size(2))
+    })
+}
+
+/// Around the sizes where a path, a tile, a block or a task ends.
+const EDGES: [(usize, usize, usize); 14] = [
+    (1, 1, 1),
+    (1, 300, 576),
+    (8, 257, 129),
+    (9, 64, 383),
+    (32, 96, 385),
+    (33, 95, 384),
+    (70, 16, 400),
+    (70, 17, 800),
+    (300, 8, 130),
+    (14, 32, 16),
+    (15, 33, 17),
+    (113, 130, 769),
+    (130, 290, 65),
+    (257, 65, 40),
+];
+
+#[test]
+fn every_kernel_agrees_with_the_naive_product() {
+    for kernel in Kernel::available() {
+        for (i, shape) in random_shapes(40, 7).chain(EDGES).enumerate() {
+            for a_layout in LAYOUTS {
+                for b_layout in LAYOUTS {
+                    let dtype = [Dtype::F32, Dtype::BF16, Dtype::F16][i % 3];
+                    for (dtype, to) in [(Dtype::F32, Out::Set), (dtype, Out::Add)] {
+                        Case::new(shape, a_layout, b_layout, dtype, to).check(kernel);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    for kernel in Kernel::available() {
+        for shape in [(130, 300, 700), (300, 70, 900), (8, 600, 256), (600, 8, 256), (20, 600, 100)] {
+            for a_layout in LAYOUTS {
+                for b_layout in LAYOUTS {
+                    let case = Case::new(shape, a_layout, b_layout, Dtype::F32, Out::Add);
+                    let one = case.run(kernel, 1);
+                    for threads in [2, 3] {
+                        assert!(one == case.run(kernel, threads), "{} {shape:?} {threads}", kernel.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn half_precision_operands_equal_their_f32_values_to_the_bit() {
+    for kernel in Kernel::available() {
+        for shape in [(1, 50, 290), (30, 50, 290), (70, 90, 400)] {
+            for dtype in [Dtype::BF16, Dtype::F16] {
+                for b_layout in LAYOUTS {
+                    let mut case = Case::new(shape, Layout::Lines, b_layout, dtype, Out::Set);
+                    let half = case.run(kernel, 2);
+                    case.b = FrozenMatrix::from_f32(case.b.rows(), case.b.cols(), &case.b.to_f32()).unwrap();
+                    assert!(half == case.run(kernel, 2), "{} {shape:?} {dtype} {b_layout:?}", kernel.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn operands_of_the_public_entry_are_what_their_names_say() {
+    // A = [[1, 2], [3, 4]], B = [[5, 6], [7, 8]].
+    let (a, at) = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]);
+    let (b, bt) = ([5.0, 6.0, 7.0, 8.0], [5.0, 7.0, 6.0, 8.0]);
+    let (frozen, frozen_t) =
+        (FrozenMatrix::from_f32(2, 2, &b).unwrap(), FrozenMatrix::from_f32(2, 2, &bt).unwrap());
+    for a in [A::Rows(&a), A::Transposed(&at)] {
+        for b in [B::Rows(&b), B::Transposed(&bt), B::Frozen(&frozen), B::FrozenTransposed(&frozen_t)] {
+            let mut c = [1.0; 4];
+            gemm(&mut c, 2, 2, 2, 2.0, a, b, Out::Set);
+            assert_eq!(c, [38.0, 44.0, 86.0, 100.0]);
+            gemm(&mut c, 2, 2, 2, -1.0, a, b, Out::Add);
+            assert_eq!(c, [19.0, 22.0, 43.0, 50.0]);
+        }
+    }
+}
+
+#[test]
+fn an_empty_depth_clears_or_keeps() {
+    let mut c = [3.0; 6];
+    gemm(&mut c, 2, 3, 0, 1.0, A::Rows(&[]), B::Rows(&[]), Out::Add);
+    assert_eq!(c, [3.0; 6]);
+    gemm(&mut c, 2, 3, 0, 1.0, A::Rows(&[]), B::Rows(&[]), Out::Set);
+    assert_eq!(c, [0.0; 6]);
+}
+
+#[test]
+fn products_nest_in_tasks_of_the_pool() {
+    use rayon::prelude::*;
+    let (m, n, k) = (64, 200, 100);
+    let (a, b) = (noise(m * k, 1), noise(k * n, 2));
+    let mut alone = vec![0.0; m * n];
+    gemm(&mut alone, m, n, k, 1.0, A::Rows(&a), B::Rows(&b), Out::Set);
+    let mut many = vec![0.0; 16 * m * n];
+    pool(3).install(|| {
+        many.par_chunks_mut(m * n).for_each(|c| gemm(c, m, n, k, 1.0, A::Rows(&a), B::Rows(&b), Out::Set));
+    });
+    assert!(many.chunks(m * n).all(|c| c == alone));
+}
+
+#[test]
+#[should_panic(expected = "A has 5 values, its shape needs 6")]
+fn a_short_operand_is_refused() {
+    gemm(&mut [0.0; 4], 2, 2, 3, 1.0, A::Rows(&[0.0; 5]), B::Rows(&[0.0; 6]), Out::Set);
+}
