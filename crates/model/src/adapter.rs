@@ -3,7 +3,7 @@
 use crate::block::Block;
 use crate::build::{LoraConfig, new_lora};
 use crate::checkpoint::{Checkpoint, NamedTensor, write_tensors};
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -16,6 +16,9 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Key in the weights file's metadata: the fingerprint of the base that the adapter was trained on.
 const BASE_KEY: &str = "tolmach_base";
+
+const EMBEDDING: &str = "base_model.model.model.embed_tokens.weight";
+const TIED_HEAD: &str = "base_model.model.lm_head.weight";
 
 /// What an adapter folder says of itself.
 #[derive(Clone, Debug)]
@@ -41,8 +44,15 @@ const HARMLESS: [&str; 12] = [
 ];
 
 /// Keys that we read.
-const READ: [&str; 6] =
-    ["r", "lora_alpha", "lora_dropout", "use_rslora", "target_modules", "modules_to_save"];
+const READ: [&str; 7] = [
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
+    "target_modules",
+    "modules_to_save",
+    "ensure_weight_tying",
+];
 
 impl AdapterInfo {
     /// Read `adapter_config.json` of an adapter folder.
@@ -90,8 +100,15 @@ impl AdapterInfo {
             rslora: json["use_rslora"].as_bool().unwrap_or(false),
             target_modules: names(&json["target_modules"])
                 .ok_or_else(|| bad("target_modules", "a list of module names or \"all-linear\""))?,
+            // With tied weights peft writes `model.embed_tokens`.
             modules_to_save: names(&json["modules_to_save"])
-                .ok_or_else(|| bad("modules_to_save", "a list of module names"))?,
+                .ok_or_else(|| bad("modules_to_save", "a list of module names"))?
+                .into_iter()
+                .map(|m| m.rsplit('.').next().unwrap_or(&m).to_string())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            ensure_weight_tying: json["ensure_weight_tying"].as_bool().unwrap_or(false),
         };
         lora.check()?;
         let base = json["base_model_name_or_path"].as_str().map(str::to_string);
@@ -113,6 +130,7 @@ impl AdapterInfo {
             "auto_mapping": null,
             "base_model_name_or_path": self.base_model_name_or_path,
             "bias": "none",
+            "ensure_weight_tying": lora.ensure_weight_tying,
             "fan_in_fan_out": false,
             "inference_mode": true,
             "init_lora_weights": true,
@@ -153,7 +171,8 @@ impl<B: Backend> Decoder<B> {
         let backend = Arc::clone(&self.backend);
         let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         metadata.extend(self.fingerprint.clone().map(|f| (BASE_KEY.to_string(), f)));
-        let tensors: Vec<NamedTensor> = self
+        let tied = matches!(self.head, Head::Tied);
+        let mut tensors: Vec<NamedTensor> = self
             .parameters_mut()
             .into_iter()
             .map(|p| NamedTensor {
@@ -162,6 +181,10 @@ impl<B: Backend> Decoder<B> {
                 values: p.to_f32(&backend),
             })
             .collect();
+        if let Some(table) = tensors.iter().find(|t| tied && t.name == EMBEDDING) {
+            let (shape, values) = (table.shape.clone(), table.values.clone());
+            tensors.push(NamedTensor { name: TIED_HEAD.into(), shape, values }); // PEFT writes it twice
+        }
         // Weights first: a folder with a config is then a whole adapter.
         write_tensors(&folder.join(ADAPTER_WEIGHTS), &tensors, Dtype::F32, metadata)?;
         let path = folder.join(ADAPTER_CONFIG);
@@ -197,12 +220,15 @@ impl<B: Backend> Decoder<B> {
                 layer.lora = Some(new_lora(&*backend, layer, &info.lora, &a, &b));
             }
         }
-        self.train_modules(&info.lora.modules_to_save);
+        self.train_modules(&info.lora);
         for parameter in self.parameters_mut() {
             if !parameter.name.contains(".lora_") {
                 let values = take(&parameter.name, parameter.rows, parameter.cols)?;
                 backend.write(&values, &mut parameter.value);
             }
+        }
+        if matches!(self.head, Head::Tied) && file.contains(TIED_HEAD) {
+            take(TIED_HEAD, self.config.vocab_size, self.config.hidden_size)?; // the embedding's own copy
         }
         match left.into_iter().next() {
             Some(name) => Err(Error::UnknownTensor { path, name }),
@@ -224,6 +250,7 @@ mod tests {
                 rslora: false,
                 target_modules: vec!["all-linear".into()],
                 modules_to_save: vec![],
+                ensure_weight_tying: false,
             },
             base_model_name_or_path: Some("org/base".into()),
         }

@@ -26,6 +26,9 @@ pub struct LoraConfig {
     pub target_modules: Vec<String>,
     /// `embed_tokens`, `lm_head`: trained in full beside the adapter.
     pub modules_to_save: Vec<String>,
+    /// With a tied base: the trained copy of the embedding is the head's as well. Off, as in PEFT, the
+    /// head stays at the base's matrix.
+    pub ensure_weight_tying: bool,
 }
 
 impl LoraConfig {
@@ -176,19 +179,21 @@ impl<B: Backend> Decoder<B> {
         if added == 0 && lora.modules_to_save.is_empty() {
             return Err(Error::Lora("nothing to train: no target module and no module to save".into()));
         }
-        self.train_modules(&lora.modules_to_save);
+        self.train_modules(lora);
         Ok(())
     }
 
-    /// Give `embed_tokens` and `lm_head` trained copies beside the originals. As in PEFT, a tied head
-    /// stays at the original when only the embedding is trained.
-    pub(crate) fn train_modules(&mut self, modules: &[String]) {
+    /// Give `embed_tokens` and `lm_head` trained copies beside the originals.
+    pub(crate) fn train_modules(&mut self, lora: &LoraConfig) {
+        let modules = &lora.modules_to_save;
         let (backend, v, c) = (Arc::clone(&self.backend), self.config.vocab_size, self.config.hidden_size);
         let has = |m: &str| modules.iter().any(|x| x == m);
         if modules.is_empty() {
             return;
         }
-        if let (Head::Tied, Weight::Frozen(matrix)) = (&self.head, &self.embed_tokens) {
+        if let (Head::Tied, Weight::Frozen(matrix), false) =
+            (&self.head, &self.embed_tokens, lora.ensure_weight_tying)
+        {
             self.head = Head::Own(Weight::Frozen(Arc::clone(matrix)));
         }
         let copy = |weight: &mut Weight<B>, name: &str| {
@@ -199,7 +204,8 @@ impl<B: Backend> Decoder<B> {
                 *weight = Weight::Trained { parameter, base: Some(Arc::clone(matrix)) };
             }
         };
-        if has("embed_tokens") {
+        // Tied ends are one matrix: to train either is to train both.
+        if has("embed_tokens") || (matches!(self.head, Head::Tied) && has("lm_head")) {
             copy(&mut self.embed_tokens, "model.embed_tokens");
         }
         if let (true, Head::Own(weight)) = (has("lm_head"), &mut self.head) {

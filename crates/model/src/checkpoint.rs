@@ -1,7 +1,7 @@
 //! Tensors on disk: safetensors, single or sharded, memory-mapped and read in place; and written.
 
 use crate::error::{Error, Result};
-use half::{bf16, f16};
+use crate::tensor_writer::TensorWriter;
 use memmap2::Mmap;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -227,32 +227,15 @@ pub fn write_tensors(
     dtype: Dtype,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let failed = |source| Error::Write { path: path.to_path_buf(), source };
-    let packed: Vec<(&NamedTensor, Vec<u8>)> = tensors.iter().map(|t| (t, pack(&t.values, dtype))).collect();
-    let as_type = match dtype {
-        Dtype::F32 => safetensors::Dtype::F32,
-        Dtype::F16 => safetensors::Dtype::F16,
-        Dtype::BF16 => safetensors::Dtype::BF16,
-    };
-    let views = packed
-        .iter()
-        .map(|(t, bytes)| {
-            safetensors::tensor::TensorView::new(as_type, t.shape.clone(), bytes)
-                .map(|v| (t.name.as_str(), v))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| failed(std::io::Error::other(e)))?;
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| failed(std::io::Error::other(e)))?;
-    tolmach_durable::write(path, bytes).map_err(failed)
-}
-
-fn pack(values: &[f32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-        Dtype::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+    let mut sorted: Vec<&NamedTensor> = tensors.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let header: Vec<(&str, &[usize])> = sorted.iter().map(|t| (t.name.as_str(), &t.shape[..])).collect();
+    let metadata = metadata.into_iter().collect();
+    let mut writer = TensorWriter::create(path, &header, dtype, &metadata)?;
+    for tensor in sorted {
+        writer.push(&tensor.values)?;
     }
+    writer.commit()
 }
 
 #[cfg(test)]

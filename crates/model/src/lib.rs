@@ -21,6 +21,7 @@ mod init;
 mod linear;
 mod parameter;
 mod sampling;
+mod tensor_writer;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterInfo};
 pub use block::LINEAR_LAYERS;
@@ -33,3 +34,4 @@ pub use error::{Error, Result};
 pub use generate::{Finish, Reply, generate, generate_all};
 pub use parameter::{Parameter, Side, Weight};
 pub use sampling::{Sampler, SamplingConfig, argmax};
+pub use tensor_writer::TensorWriter;

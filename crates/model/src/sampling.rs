@@ -39,47 +39,48 @@ impl Sampler {
 
     /// The next token, given logits `[V]` and all tokens so far (prompt included).
     pub fn next(&mut self, logits: &[f32], seen: &[u32]) -> u32 {
-        let mut logits = logits.to_vec();
-        if self.config.repetition_penalty != 1.0 {
-            penalise(&mut logits, seen, self.config.repetition_penalty);
-        }
-        if self.config.temperature <= 0.0 {
-            return argmax(&logits);
-        }
-        let mut candidates = self.candidates(&logits);
-        let total: f32 = candidates.iter().map(|c| c.1).sum();
+        let candidates = self.probabilities(logits, seen);
         // 53 random bits: uniform in [0, 1).
-        let draw = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * f64::from(total);
+        let draw = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let mut sum = 0.0;
         for &(token, p) in &candidates {
-            sum += f64::from(p);
+            sum += p;
             if draw < sum {
                 return token;
             }
         }
         // Rounding can leave the draw at the very end.
-        candidates.pop().map_or_else(|| argmax(&logits), |c| c.0)
+        candidates.last().map_or(0, |c| c.0)
     }
 
-    /// (token, unnormalised probability), most likely first, after temperature, top-k and top-p.
-    fn candidates(&self, logits: &[f32]) -> Vec<(u32, f32)> {
+    /// (token, probability) of every token that may come next, most likely first.
+    pub fn probabilities(&self, logits: &[f32], seen: &[u32]) -> Vec<(u32, f64)> {
+        let mut logits = logits.to_vec();
+        if self.config.repetition_penalty != 1.0 {
+            penalise(&mut logits, seen, self.config.repetition_penalty);
+        }
+        if self.config.temperature <= 0.0 {
+            return vec![(argmax(&logits), 1.0)];
+        }
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |l: f32| ((l - max) / self.config.temperature).exp();
-        let mut all: Vec<(u32, f32)> =
+        let weight = |l: f32| f64::from((l - max) / self.config.temperature).exp();
+        let mut all: Vec<(u32, f64)> =
             logits.iter().enumerate().map(|(i, &l)| (i as u32, weight(l))).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         if self.config.top_k > 0 {
             all.truncate(self.config.top_k);
         }
         if self.config.top_p < 1.0 {
-            let total: f32 = all.iter().map(|c| c.1).sum();
+            let enough = f64::from(self.config.top_p) * all.iter().map(|c| c.1).sum::<f64>();
             let mut sum = 0.0;
-            let keep = all.iter().position(|c| {
+            let last = all.iter().position(|c| {
                 sum += c.1;
-                sum >= self.config.top_p * total
+                sum >= enough
             });
-            all.truncate(keep.map_or(all.len(), |i| i + 1));
+            all.truncate(last.map_or(all.len(), |i| i + 1));
         }
+        let total: f64 = all.iter().map(|c| c.1).sum();
+        all.iter_mut().for_each(|c| c.1 /= total);
         all
     }
 }
