@@ -86,6 +86,14 @@ impl<'a> ExampleEncoder<'a> {
         Ok(ExampleEncoder { tokenizer, template, mask, max_seq_length, over_long })
     }
 
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.tokenizer
+    }
+
+    pub fn max_seq_length(&self) -> usize {
+        self.max_seq_length
+    }
+
     /// All examples, in parallel; the result does not depend on the number of threads.
     pub fn encode_all(&self, examples: &[Example]) -> EncodedExamples {
         let outcomes: Vec<_> = examples.par_iter().map(|e| self.encode_or_cut(e)).collect();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::template::TemplateStrings;
 use crate::testing::{byte_level, sentencepiece};
 use proptest::prelude::*;
 use tolmach_corpus::{Body, Message, Role};
@@ -84,16 +85,17 @@ const BUILT_IN: usize = 4;
 
 #[test]
 fn alpaca_lora_306_first_answer_token_is_trained() {
-    // The answer begins with a newline, which this tokenizer joins with the prompt's last one: the
-    // prompt alone has other tokens than the whole text has there.
-    let (tokenizer, template) = (byte_level(), PromptTemplate::named("alpaca-en-short").unwrap());
-    let encoded = encoder(tokenizer, &template).encode(&alpaca("first", "", "\nParis")).unwrap();
-    let prompt = tokenizer.encode(&template.render_prompt("first", ""), true).unwrap().ids;
+    // The prompt's last space becomes a part of the answer's first token: the prompt alone has other
+    // tokens than the whole text has there.
+    let strings = TemplateStrings { without_input: "{instruction} = ".into(), with_input: None, turn: None };
+    let (tokenizer, template) = (byte_level(), PromptTemplate::own(strings).unwrap());
+    let encoded = encoder(tokenizer, &template).encode(&alpaca("кот", "", "the cat")).unwrap();
+    let prompt = tokenizer.encode(&template.render_prompt("кот", ""), true).unwrap().ids;
     assert_ne!(encoded.input_ids[..prompt.len()], prompt, "the test needs such a place");
-    assert_eq!(trained_text(tokenizer, &encoded), "\n\nParis⏹");
-    // Masking as many tokens as the prompt alone has would have begun too late or too early.
-    let first = encoded.labels.iter().position(|&label| label != IGNORED).unwrap();
-    assert_eq!(first, prompt.len() - 1);
+    assert_eq!(trained_text(tokenizer, &encoded), " the cat⏹");
+    // A mask as long as the prompt alone would have left out " the".
+    let first = encoded.labels.iter().position(|&label| label != IGNORED);
+    assert_eq!(first, Some(prompt.len() - 1));
 }
 
 #[test]

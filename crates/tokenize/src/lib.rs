@@ -20,6 +20,7 @@ mod pack;
 mod pattern;
 mod special;
 mod stream;
+mod survey;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -31,6 +32,9 @@ pub use error::Error;
 pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};
 pub use pack::{PackedBatch, StepPlan, StepSize, epoch_order, plan_steps};
 pub use stream::DecodeStream;
+pub use survey::{
+    Lengths, Lint, LintCount, Measure, Survey, TextSize, measure_examples, measure_token_examples,
+};
 pub use template::{BUILT_IN_TEMPLATES, BuiltIn, PromptTemplate, RenderError, Rendered, TemplateStrings};
 pub use token_example::{IGNORED, TokenExample};
 pub use tokenizer::{TextTokens, Tokenizer};

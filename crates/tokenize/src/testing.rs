@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::LazyLock;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::{AddedToken, Model, PreTokenizerWrapper, TrainerWrapper};
+use tokenizers::{AddedToken, Model, PreTokenizerWrapper};
 
 const SENTENCES: &[&str] = &[
     "the cat sat on the mat and the dog sat on the log",

@@ -181,6 +181,12 @@ impl Tokenizer {
         added.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }
 
+    /// The text spells out a special token (`</s>`), which other programs might obey.
+    pub fn spells_out_special(&self, text: &str) -> bool {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        added.values().any(|token| token.special && text.contains(&token.content))
+    }
+
     /// The tokens of `text` with byte offsets. With `add_special`, BOS comes first if the model
     /// wants it ([`Self::adds_bos`]). EOS is not added.
     ///

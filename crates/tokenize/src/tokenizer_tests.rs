@@ -30,9 +30,12 @@ proptest! {
     fn encoding_then_decoding_gives_the_text_back(text in "\\PC{0,40}") {
         for tokenizer in [byte_level(), sentencepiece()] {
             let tokens = tokenizer.encode(&text, true).unwrap();
-            // SentencePiece's decoder takes one leading space for its own.
             let decoded = tokenizer.decode(&tokens.ids, true);
-            prop_assert!(decoded == text || decoded == text.trim_start_matches('▁').replace('▁', " "), "{:?}", decoded);
+            // In SentencePiece's manner `▁` is a space, and the decoder takes the first one away.
+            let spaced = text.replace('▁', " ");
+            let lossy = tokenizer.inner_id("▁").is_some()
+                && (decoded == spaced || Some(decoded.as_str()) == spaced.strip_prefix(' '));
+            prop_assert!(lossy || decoded == text, "{:?} became {:?}", text, decoded);
         }
     }
 
@@ -74,14 +77,14 @@ fn bos_comes_once_whoever_adds_it() {
         let tokenizer = load(json, &[("tokenizer_config.json", config)]).unwrap();
         assert_eq!((tokenizer.adds_bos(), count(&tokenizer)), (explicit, usize::from(explicit)));
     }
-    assert_eq!(by_processor.encode("", false).unwrap().ids, []);
+    assert!(by_processor.encode("", false).unwrap().ids.is_empty());
 }
 
 #[test]
 fn special_tokens_come_from_whichever_file_names_them() {
     let tokenizer = byte_level_json();
     let eos_of = |files: &[(&str, Value)]| load(&tokenizer, files).unwrap().eos_ids().to_vec();
-    assert_eq!(eos_of(&[]), []);
+    assert!(eos_of(&[]).is_empty());
     assert_eq!(eos_of(&[("special_tokens_map.json", json!({"eos_token": "</s>"}))]), [1]);
     assert_eq!(eos_of(&[("tokenizer_config.json", json!({"tokenizer_class": "LlamaTokenizerFast"}))]), [1]);
     assert_eq!(eos_of(&[("config.json", json!({"eos_token_id": 1}))]), [1]);
@@ -189,12 +192,12 @@ fn the_mark_that_stands_for_eos_is_refused_in_a_text_and_no_part_of_the_vocabula
 fn eos_follows_each_answer_and_offsets_are_those_of_the_text() {
     for tokenizer in [byte_level(), sentencepiece()] {
         let rendered =
-            Rendered { text: "q: yes\n\nq: да, no".into(), trained: vec![3..6, 11..20], preamble: 0 };
+            Rendered { text: "q: yes\n\nq: да, no".into(), trained: vec![3..6, 11..19], preamble: 0 };
         let tokens = tokenizer.encode_rendered(&rendered).unwrap();
         let eos = tokenizer.eos().unwrap();
         let ends: Vec<_> =
             tokens.ids.iter().zip(&tokens.offsets).filter(|(id, _)| **id == eos).map(|(_, at)| *at).collect();
-        assert_eq!(ends, [(6, 6), (20, 20)]);
+        assert_eq!(ends, [(6, 6), (19, 19)]);
         assert_eq!(tokens.ids.last(), Some(&eos));
         let covered: usize = tokens.offsets[1..].windows(2).map(|w| w[1].1 - w[0].1).sum();
         assert_eq!(covered + tokens.offsets[1].1, rendered.text.len());
