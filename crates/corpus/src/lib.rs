@@ -1,5 +1,40 @@
 //! Examples and their formats, cleaning rules, duplicates, split.
+//!
+//! The way of a data set through this crate:
+//!
+//! ```text
+//! file ──read_examples──▶ Vec<Example> ──clean──▶ Cleaned { kept, dropped, report }
+//!                                                   kept ──write_examples──▶ JSONL
+//!                                                   kept ──split──▶ (train, validation)
+//! ```
+//!
+//! An [`Example`] keeps what its file said: the id, foreign fields, and later its source text. Every later
+//! stage reads and writes the same JSONL lines.
+//!
+//! Invariant: nothing here depends on the number of threads, the time or the platform: the same file and
+//! the same [`CleanConfig`] give the same bytes.
 
+mod clean;
+mod config;
+mod error;
 mod example;
+mod language;
+mod read;
+mod repair;
+mod report;
+mod row;
+mod rules;
+mod split;
+mod text;
+mod write;
 
-pub use example::{Body, Example, Message, Role, Translation};
+pub use clean::{Cleaned, DroppedExample, clean};
+pub use config::{CleanConfig, Switch};
+pub use error::{Error, RowError};
+pub use example::{Body, Example, FieldName, Message, Role, Translation};
+pub use read::{read_examples, read_examples_from};
+pub use repair::Counts as RepairCounts;
+pub use report::{CleanReport, RuleCount, ShownExample};
+pub use rules::{RULES, Rule, RuleDescriptor};
+pub use split::split;
+pub use write::{write_examples, write_jsonl, write_jsonl_to};

@@ -1,0 +1,243 @@
+//! Nearly the same example again: a comma, an article, one word in a long answer.
+//!
+//! Candidates come from MinHash (A. Broder, "On the resemblance and containment of documents", 1997)
+//! with banding: [`BANDS`] × [`ROWS`] minima over shingles of words; two examples that agree in a whole band
+//! are compared. The comparison itself is exact and field by field: a long shared input does not make
+//! two different questions alike, and different numbers never do.
+
+use super::{Finding, Rule, RuleDescriptor};
+use crate::example::{Body, Example};
+use crate::text::{fold, tokens};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+
+pub(super) const DESCRIPTOR: RuleDescriptor = RuleDescriptor {
+    rule: Rule::NearDuplicates,
+    drops: "an example nearly equal to an earlier one in every field",
+    defaults: "{ similarity = 0.8 }",
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Jaccard similarity of the words and word pairs of every field from which two examples count as one (0 to 1].
+    pub similarity: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { similarity: 0.8 }
+    }
+}
+
+/// 16 bands of 4 rows find a pair of similarity s with probability 1 - (1 - s^4)^16: 0.9998 at 0.8.
+const BANDS: usize = 16;
+const ROWS: usize = 4;
+/// A band shared by more examples than this is a common phrase; the latest ones are compared.
+const MAX_BUCKET: usize = 32;
+
+/// For every example that `skip` does not name its finding, if an earlier one is nearly equal to it.
+pub(crate) fn find(examples: &[Example], skip: &[bool], options: &Options) -> Vec<Option<Finding>> {
+    let bands: Vec<[u64; BANDS]> = examples.par_iter().map(|example| bands(&example.body)).collect();
+    let mut buckets: HashMap<(usize, u64), Vec<u32>> = HashMap::new();
+    let mut found = Vec::with_capacity(examples.len());
+    for (at, example) in examples.iter().enumerate() {
+        if skip[at] {
+            found.push(None);
+            continue;
+        }
+        let mut compared = HashSet::new();
+        let candidates = bands[at].iter().enumerate();
+        let candidates = candidates.filter_map(|(band, &key)| buckets.get(&(band, key))).flatten();
+        let original = candidates.copied().filter(|&other| compared.insert(other)).find_map(|other| {
+            let earlier = &examples[other as usize];
+            let similarity = similarity(&earlier.body, &example.body);
+            (similarity >= options.similarity).then_some((earlier, similarity))
+        });
+        if original.is_none() {
+            for (band, &key) in bands[at].iter().enumerate() {
+                let bucket = buckets.entry((band, key)).or_default();
+                if bucket.len() == MAX_BUCKET {
+                    bucket.remove(0);
+                }
+                bucket.push(at as u32);
+            }
+        }
+        found.push(original.map(|(earlier, similarity)| {
+            (Rule::NearDuplicates, format!("{:.0} % like example {}", 100.0 * similarity, earlier.id))
+        }));
+    }
+    found
+}
+
+/// One key per band of the example's MinHash signature.
+fn bands(body: &Body) -> [u64; BANDS] {
+    let mut seeds = [0; BANDS * ROWS];
+    for (i, seed) in seeds.iter_mut().enumerate() {
+        *seed = mix(i as u64 + 1);
+    }
+    let mut minima = [u64::MAX; BANDS * ROWS];
+    for (_, text) in body.fields() {
+        for shingle in shingles(&fold(text)) {
+            for (minimum, seed) in minima.iter_mut().zip(seeds) {
+                *minimum = (*minimum).min((shingle ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            }
+        }
+    }
+    let mut keys = [0; BANDS];
+    for (key, rows) in keys.iter_mut().zip(minima.chunks_exact(ROWS)) {
+        *key = rows.iter().fold(0, |key, &row| mix(key ^ row));
+    }
+    keys
+}
+
+/// Hashes of the words and of the pairs of neighbouring words of a folded text.
+fn shingles(folded: &str) -> HashSet<u64> {
+    let mut all = HashSet::new();
+    let mut previous = 0;
+    tokens(folded, |word| {
+        let hash = hash(word);
+        all.insert(hash);
+        all.insert(mix(previous ^ hash.rotate_left(17)));
+        previous = hash;
+    });
+    all
+}
+
+/// The least similarity over the fields of two examples; 0 where shapes or numbers differ.
+fn similarity(a: &Body, b: &Body) -> f64 {
+    let (mut a, mut b) = (a.fields(), b.fields());
+    let mut least: f64 = 1.0;
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return least,
+            (Some((name_a, a)), Some((name_b, b))) if name_a == name_b => {
+                least = least.min(field_similarity(&fold(a), &fold(b)));
+            }
+            _ => return 0.0,
+        }
+    }
+}
+
+fn field_similarity(a: &str, b: &str) -> f64 {
+    if a == b {
+        return 1.0;
+    }
+    if numbers(a) != numbers(b) {
+        return 0.0;
+    }
+    let (a, b) = (shingles(a), shingles(b));
+    let shared = a.intersection(&b).count();
+    let all = a.len() + b.len() - shared;
+    if all == 0 { 1.0 } else { shared as f64 / all as f64 }
+}
+
+/// The words with digits, and the signs between them, in order.
+fn numbers(folded: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    tokens(folded, |word| {
+        if word.contains(|c: char| c.is_numeric() || !c.is_alphabetic()) {
+            all.push(word);
+        }
+    });
+    all
+}
+
+/// FNV-1a with a final mix: stable across runs, machines and versions.
+fn hash(word: &str) -> u64 {
+    let fnv = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
+    mix(word.bytes().fold(0xcbf2_9ce4_8422_2325, fnv))
+}
+
+/// The finaliser of splitmix64.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::alpaca;
+    use super::*;
+
+    const LONG: &str = "Bees visit flowers to collect nectar and pollen, and while they do so they carry \
+        pollen from one flower to the next, which lets the plants make seeds and fruit for the next year.";
+
+    fn dropped(rows: &[Body]) -> Vec<bool> {
+        let examples: Vec<_> = rows.iter().cloned().map(Example::new).collect();
+        let found = find(&examples, &vec![false; rows.len()], &Options::default());
+        found.iter().map(Option::is_some).collect()
+    }
+
+    #[test]
+    fn a_word_in_a_long_answer_makes_no_new_example() {
+        let other = LONG.replace("while they do so they", "as they do so they");
+        let rows =
+            [alpaca("Why do bees visit flowers?", "", LONG), alpaca("why do bees visit flowers", "", &other)];
+        assert_eq!(dropped(&rows), [false, true]);
+    }
+
+    #[test]
+    fn another_question_about_the_same_input_stays() {
+        let rows = [
+            alpaca("Name the insect.", LONG, "The bee."),
+            alpaca("What do plants make?", LONG, "Seeds and fruit."),
+            alpaca("Name the insect.", LONG, "The bumblebee."),
+        ];
+        assert_eq!(dropped(&rows), [false, false, false]);
+    }
+
+    #[test]
+    fn other_numbers_and_signs_stay() {
+        let rows = [
+            alpaca("Work out the sum of the two numbers that are given below.", "", "3 + 4 = 7"),
+            alpaca("Work out the sum of the two numbers that are given below.", "", "3 + 5 = 8"),
+            alpaca("Work out the sum of the two numbers that are given below.", "", "3 - 4 = 7"),
+        ];
+        assert_eq!(dropped(&rows), [false, false, false]);
+    }
+
+    #[test]
+    fn what_another_rule_dropped_is_no_original() {
+        let examples = [alpaca("Why?", "", LONG), alpaca("Why?", "", LONG)].map(Example::new);
+        let found = find(&examples, &[true, false], &Options::default());
+        assert!(found.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_thousand_answers_with_one_beginning_are_compared_in_time() {
+        let rows: Vec<_> = (0..1000).map(|i| alpaca("Why?", "", &format!("{LONG} {}", mix(i)))).collect();
+        assert_eq!(dropped(&rows).iter().filter(|&&d| d).count(), 0);
+    }
+
+    /// The banding finds what comparing every pair finds.
+    #[test]
+    fn banding_agrees_with_all_pairs() {
+        let words: Vec<&str> = LONG.split(' ').collect();
+        let rows: Vec<_> = (0..150usize)
+            .map(|i| {
+                let skipped =
+                    [mix(i as u64) as usize % words.len(), mix(i as u64 + 999) as usize % words.len()];
+                let kept: Vec<_> =
+                    (0..words.len()).filter(|w| !skipped.contains(w)).map(|w| words[w]).collect();
+                alpaca("Why?", "", &kept.join(" "))
+            })
+            .collect();
+        let mut kept: Vec<&Body> = Vec::new();
+        let naive: Vec<_> = rows
+            .iter()
+            .map(|body| {
+                let near =
+                    kept.iter().any(|earlier| similarity(earlier, body) >= Options::default().similarity);
+                if !near {
+                    kept.push(body);
+                }
+                near
+            })
+            .collect();
+        assert!(naive.iter().any(|&near| near) && kept.len() > 5);
+        assert_eq!(dropped(&rows), naive);
+    }
+}

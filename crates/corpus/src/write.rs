@@ -1,0 +1,101 @@
+//! Writing rows as JSONL: atomic, compressed by the name's extension.
+
+use crate::error::Error;
+use crate::example::Example;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use tolmach_durable::AtomicFile;
+
+const ZSTD_LEVEL: i32 = 9;
+
+/// Write examples as JSONL that [`crate::read_examples`] reads back: whole or not at all.
+/// A name that ends in `.gz` or `.zst` is compressed.
+///
+/// # Errors
+/// The file cannot be written; the message names it. The old file, if any, is then untouched.
+pub fn write_examples<'a>(path: &Path, examples: impl IntoIterator<Item = &'a Example>) -> Result<(), Error> {
+    write_jsonl(path, examples)
+}
+
+/// As [`write_examples`], for rows of any kind.
+///
+/// # Errors
+/// As [`write_examples`].
+pub fn write_jsonl<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<(), Error> {
+    let write = || -> io::Result<()> {
+        let file = AtomicFile::create(path)?;
+        let file = match path.extension().and_then(|e| e.to_str()) {
+            Some("gz") => {
+                let mut encoder = BufWriter::new(GzEncoder::new(file, flate2::Compression::default()));
+                write_jsonl_to(&mut encoder, rows)?;
+                encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?
+            }
+            Some("zst") => {
+                let mut encoder = BufWriter::new(zstd::Encoder::new(file, ZSTD_LEVEL)?);
+                write_jsonl_to(&mut encoder, rows)?;
+                encoder.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?
+            }
+            _ => {
+                let mut file = file;
+                write_jsonl_to(&mut file, rows)?;
+                file
+            }
+        };
+        file.commit()
+    };
+    write().map_err(|source| Error::Write { file: path.display().to_string(), source })
+}
+
+/// Write rows as JSONL to any writer (buffer it: rows are written in small pieces).
+///
+/// # Errors
+/// The writer fails.
+pub fn write_jsonl_to<T: Serialize>(
+    mut writer: impl Write,
+    rows: impl IntoIterator<Item = T>,
+) -> io::Result<()> {
+    for row in rows {
+        serde_json::to_writer(&mut writer, &row)?;
+        writer.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::example::Body;
+
+    #[test]
+    fn a_failing_row_leaves_the_old_file() {
+        struct Unserialisable;
+        impl Serialize for Unserialisable {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let example = Example::new(Body::Text { text: "a".into() });
+        write_examples(&path, [&example]).unwrap();
+        let error = write_jsonl(&path, [Unserialisable]).unwrap_err().to_string();
+        assert!(error.contains("out.jsonl"), "{error}");
+        assert_eq!(crate::read_examples(&path).unwrap(), [example]);
+    }
+
+    #[test]
+    fn compressed_output_does_not_depend_on_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let example = Example::new(Body::Text { text: "a".into() });
+        let write = |name: &str| {
+            let path = dir.path().join(name);
+            write_examples(&path, [&example]).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        assert_eq!(write("a.gz")[..2], [0x1f, 0x8b]);
+        assert_eq!(write("a.gz"), write("b.gz"));
+        assert_eq!(write("a.zst")[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+    }
+}
