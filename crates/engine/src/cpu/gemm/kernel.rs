@@ -7,6 +7,7 @@ use super::simd::{Bf16, Element, F16, F32, MAX_LANES, NV, Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 use crate::Dtype;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 /// Where a tile of results goes: `C[i, j] (+)= alpha · tile[i, j]`.
@@ -210,24 +211,41 @@ unsafe fn tile<S: Simd, const ROWS: usize, const W: usize>(
                 }
             }
         }
+        // Short loops of one kind each: they unroll, and the accumulators never leave their registers.
         let alpha = S::splat(out.alpha);
-        if out.cols == W * S::LANES && out.col_stride == 1 {
+        if out.cols < W * S::LANES || out.col_stride != 1 {
+            let mut values = [MaybeUninit::<[f32; NV * MAX_LANES]>::uninit(); ROWS];
+            for i in 0..ROWS {
+                for j in 0..W {
+                    S::store(values[i].as_mut_ptr().cast::<f32>().add(j * S::LANES), acc[i][j]);
+                }
+            }
+            store_part::<S>(values.as_ptr().cast(), out);
+        } else if out.add {
             for i in 0..ROWS {
                 for j in 0..W {
                     let p = out.c.add(i * out.row_stride + j * S::LANES);
-                    let old = if out.add { S::load(p) } else { S::zero() };
-                    S::store(p, S::fma(alpha, acc[i][j], old));
+                    S::store(p, S::fma(alpha, acc[i][j], S::load(p)));
                 }
             }
         } else {
-            let mut row = [0.0f32; NV * MAX_LANES];
             for i in 0..ROWS {
                 for j in 0..W {
-                    S::store(row.as_mut_ptr().add(j * S::LANES), acc[i][j]);
+                    let p = out.c.add(i * out.row_stride + j * S::LANES);
+                    S::store(p, S::fma(alpha, acc[i][j], S::zero()));
                 }
-                for j in 0..out.cols {
-                    put::<S>(out, i, j, row[j]);
-                }
+            }
+        }
+    }
+}
+
+/// A tile that is narrower than its registers, or whose columns are not neighbours in C.
+#[inline(always)]
+unsafe fn store_part<S: Simd>(values: *const f32, out: &Tile) {
+    unsafe {
+        for i in 0..out.rows {
+            for j in 0..out.cols {
+                put::<S>(out, i, j, *values.add(i * NV * MAX_LANES + j));
             }
         }
     }
@@ -324,9 +342,16 @@ unsafe fn dots_block<S: Simd, E: Element, const X: usize, const W: usize>(
             }
             p += S::LANES;
         }
+        // Through memory, so that the accumulators stay in registers until here; see `tile`.
+        let mut lanes = [[MaybeUninit::<[f32; MAX_LANES]>::uninit(); W]; X];
         for i in 0..X {
             for j in 0..W {
-                let mut sum = S::sum(acc[i][j]);
+                S::store(lanes[i][j].as_mut_ptr().cast(), acc[i][j]);
+            }
+        }
+        for i in 0..X {
+            for j in 0..W {
+                let mut sum = S::sum(S::load(lanes[i][j].as_ptr().cast()));
                 for p in whole..depth {
                     let w = E::load1(many.add((j * many_stride + p) * E::SIZE));
                     sum = S::fma1(*few.add(i * few_stride + p), w, sum);
