@@ -14,5 +14,6 @@ pub mod random;
 pub mod reference;
 
 pub use backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection, Segment};
+pub use cpu::CpuBackend;
 pub use frozen::{Dtype, FrozenMatrix, StorageError};
 pub use reference::ReferenceBackend;

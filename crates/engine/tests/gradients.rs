@@ -1,4 +1,5 @@
 //! Every backward of the reference backend against central finite differences in f64.
+#![allow(clippy::unwrap_used)] // also in helpers, which clippy does not take for tests
 
 mod common;
 

@@ -1,3 +1,286 @@
-//! The backend that every machine has.
+//! The backend that every machine has: f32 on the cores of the current rayon pool.
+//!
+//! Invariants: an operation cuts its work by shape, never by the number of threads, and every sum
+//! has one order; so results are the same bits on any number of threads. They may depend on the
+//! instruction set, which is chosen at run time ([`simd`]).
+//! Run training inside the pool (`pool.install`): from outside, each operation waits for it.
 
+mod attention;
+pub mod gemm;
+mod head;
+mod norm;
+mod optimizer;
+mod parallel;
+mod rope;
+mod rows;
 mod simd;
+mod swiglu;
+
+use crate::FrozenMatrix;
+use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
+use gemm::{A, B, gemm};
+use std::sync::{Mutex, PoisonError};
+
+/// Plain loops and matrix products in f32; frozen weights are unpacked where they are used.
+#[derive(Debug, Default)]
+pub struct CpuBackend {
+    /// The logits of [`Backend::head_loss`], kept so that each call does not ask the system again.
+    logits: Mutex<Vec<f32>>,
+}
+
+impl CpuBackend {
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+type Buffer = Vec<f32>;
+
+/// The right operand of `x · wᵀ`.
+fn transposed<'a>(w: Mat<'a, CpuBackend>) -> B<'a> {
+    match w {
+        Mat::Frozen(w) => B::FrozenTransposed(w),
+        Mat::Dense(w) => B::Transposed(w),
+    }
+}
+
+/// The right operand of `dy · w`.
+fn straight<'a>(w: Mat<'a, CpuBackend>) -> B<'a> {
+    match w {
+        Mat::Frozen(w) => B::Frozen(w),
+        Mat::Dense(w) => B::Rows(w),
+    }
+}
+
+impl Backend for CpuBackend {
+    type Buffer = Buffer;
+    type Matrix = FrozenMatrix;
+
+    fn zeros(&self, len: usize) -> Buffer {
+        vec![0.0; len]
+    }
+
+    fn len(&self, buffer: &Buffer) -> usize {
+        buffer.len()
+    }
+
+    fn upload(&self, values: &[f32]) -> Buffer {
+        values.to_vec()
+    }
+
+    fn download(&self, buffer: &Buffer, out: &mut [f32]) {
+        out.copy_from_slice(&buffer[..out.len()]);
+    }
+
+    fn write(&self, values: &[f32], buffer: &mut Buffer) {
+        buffer[..values.len()].copy_from_slice(values);
+    }
+
+    fn clear(&self, buffer: &mut Buffer, len: usize) {
+        parallel::for_each_piece(&mut buffer[..len], 1 << 18, |_, piece| piece.fill(0.0));
+    }
+
+    fn matrix(&self, weight: FrozenMatrix) -> FrozenMatrix {
+        weight
+    }
+
+    fn dense(&self, weight: &FrozenMatrix) -> Buffer {
+        weight.to_f32()
+    }
+
+    fn copy_rows(
+        &self,
+        src: &Buffer,
+        src_row: usize,
+        dst: &mut Buffer,
+        dst_row: usize,
+        rows: usize,
+        width: usize,
+    ) {
+        let (src, dst) = (&src[src_row * width..], &mut dst[dst_row * width..]);
+        dst[..rows * width].copy_from_slice(&src[..rows * width]);
+    }
+
+    fn gather_rows(&self, x: &Buffer, rows: &[usize], width: usize, out: &mut Buffer) {
+        rows::gather(x, |i| rows[i], rows.len(), width, out);
+    }
+
+    fn gather_rows_backward(&self, dout: &Buffer, rows: &[usize], width: usize, dx: &mut Buffer) {
+        rows::scatter_add(dout, |i| rows[i], rows.len(), width, dx);
+    }
+
+    fn dropout(&self, x: &Buffer, len: usize, dropout: Dropout, to: Out, out: &mut Buffer) {
+        rows::dropout(x, dropout, to, &mut out[..len]);
+    }
+
+    fn embed(&self, ids: &[u32], table: Mat<Self>, width: usize, out: &mut Buffer) {
+        match table {
+            Mat::Frozen(table) => {
+                assert_eq!(table.cols(), width, "width of the embedding table");
+                rows::gather_frozen(ids, table, out);
+            }
+            Mat::Dense(table) => rows::gather(table, |i| ids[i] as usize, ids.len(), width, out),
+        }
+    }
+
+    fn embed_backward(&self, ids: &[u32], dout: &Buffer, width: usize, dtable: &mut Buffer) {
+        rows::scatter_add(dout, |i| ids[i] as usize, ids.len(), width, dtable);
+    }
+
+    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f64, rows: usize, width: usize, out: &mut Buffer) {
+        norm::forward(x, &weight[..width], eps, &mut out[..rows * width]);
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        eps: f64,
+        rows: usize,
+        width: usize,
+        dout: &Buffer,
+        dx: &mut Buffer,
+        dweight: Option<&mut Buffer>,
+    ) {
+        let (x, dout) = (&x[..rows * width], &dout[..rows * width]);
+        norm::backward_input(x, &weight[..width], eps, dout, &mut dx[..rows * width]);
+        if let Some(dweight) = dweight {
+            norm::backward_weight(x, eps, dout, &mut dweight[..width]);
+        }
+    }
+
+    fn linear(&self, x: &Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Buffer) {
+        let Dims { rows, inputs, outputs } = dims;
+        gemm(y, rows, outputs, inputs, alpha as f32, A::Rows(x), transposed(w), to);
+    }
+
+    fn linear_backward_input(
+        &self,
+        dy: &Buffer,
+        w: Mat<Self>,
+        dims: Dims,
+        alpha: f64,
+        to: Out,
+        dx: &mut Buffer,
+    ) {
+        let Dims { rows, inputs, outputs } = dims;
+        gemm(dx, rows, inputs, outputs, alpha as f32, A::Rows(dy), straight(w), to);
+    }
+
+    fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: Dims, alpha: f64, dw: &mut Buffer) {
+        let Dims { rows, inputs, outputs } = dims;
+        gemm(dw, outputs, inputs, rows, alpha as f32, A::Transposed(dy), B::Rows(x), Out::Add);
+    }
+
+    fn rope_table(&self, positions: &[u32], inv_freq: &[f64]) -> Buffer {
+        rope::table(positions, inv_freq)
+    }
+
+    fn rope(
+        &self,
+        x: &mut Buffer,
+        table: &Buffer,
+        rows: usize,
+        heads: usize,
+        head_dim: usize,
+        direction: RopeDirection,
+    ) {
+        rope::rotate(&mut x[..rows * heads * head_dim], table, heads, head_dim, direction);
+    }
+
+    fn attention(
+        &self,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        out: &mut Buffer,
+        lse: &mut Buffer,
+    ) {
+        attention::forward(spec, q, k, v, out, lse);
+    }
+
+    fn attention_backward(
+        &self,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        out: &Buffer,
+        lse: &Buffer,
+        dout: &Buffer,
+        dq: &mut Buffer,
+        dk: &mut Buffer,
+        dv: &mut Buffer,
+    ) {
+        let inputs = attention::Inputs { q, k, v, out, lse, dout };
+        attention::backward(spec, inputs, dq, dk, dv);
+    }
+
+    fn swiglu(&self, gate: &Buffer, up: &Buffer, len: usize, out: &mut Buffer) {
+        swiglu::forward(gate, up, &mut out[..len]);
+    }
+
+    fn swiglu_backward(
+        &self,
+        gate: &Buffer,
+        up: &Buffer,
+        len: usize,
+        dout: &Buffer,
+        dgate: &mut Buffer,
+        dup: &mut Buffer,
+    ) {
+        swiglu::backward(gate, up, dout, &mut dgate[..len], &mut dup[..len]);
+    }
+
+    fn head_loss(
+        &self,
+        hidden: &Buffer,
+        head: Mat<Self>,
+        targets: &[u32],
+        width: usize,
+        vocab: usize,
+        grad_scale: f64,
+        mut dhidden: Option<&mut Buffer>,
+        mut dhead: Option<&mut Buffer>,
+    ) -> Vec<f64> {
+        let wants_gradient = dhidden.is_some() || dhead.is_some();
+        let run = head::rows_per_run(targets.len(), vocab);
+        let slot = || self.logits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logits = std::mem::take(&mut *slot());
+        logits.resize(logits.len().max(run.min(targets.len()) * vocab), 0.0);
+        let mut losses = Vec::with_capacity(targets.len());
+        for (i, targets) in targets.chunks(run).enumerate() {
+            let rows = targets.len();
+            let at = i * run * width..(i * run + rows) * width;
+            let logits = &mut logits[..rows * vocab];
+            let hidden = &hidden[at.clone()];
+            gemm(logits, rows, vocab, width, 1.0, A::Rows(hidden), transposed(head), Out::Set);
+            losses.extend(head::cross_entropy(logits, targets, vocab, wants_gradient.then_some(grad_scale)));
+            if let Some(dhidden) = dhidden.as_deref_mut() {
+                gemm(&mut dhidden[at], rows, width, vocab, 1.0, A::Rows(logits), straight(head), Out::Set);
+            }
+            if let Some(dhead) = dhead.as_deref_mut() {
+                gemm(dhead, vocab, width, rows, 1.0, A::Transposed(logits), B::Rows(hidden), Out::Add);
+            }
+        }
+        *slot() = logits;
+        losses
+    }
+
+    fn sum_squares(&self, x: &Buffer, len: usize) -> f64 {
+        optimizer::sum_squares(&x[..len])
+    }
+
+    fn adamw(
+        &self,
+        parameter: &mut Buffer,
+        gradient: &Buffer,
+        m: &mut Buffer,
+        v: &mut Buffer,
+        len: usize,
+        update: AdamW,
+    ) {
+        optimizer::adamw(&mut parameter[..len], &gradient[..len], &mut m[..len], &mut v[..len], update);
+    }
+}

@@ -1,0 +1,138 @@
+//! Gradients of q, k and v. With P the probabilities, all products over one segment and head:
+//! dP = dout · vᵀ;  dS = P · (dP − Σ dout · out) · scale;  dq = dS · k;  dk = dSᵀ · q;  dv = Pᵀ · dout.
+
+use super::product::{COLUMNS, Rows, Strided, product};
+use super::{BLOCK, Task, check, cut, pad_rows, with_scratch};
+use crate::backend::{Attention, Out};
+use crate::cpu::parallel::{SharedMut, for_each};
+use crate::cpu::simd::{dot, exp, simd_fn};
+use rayon::prelude::*;
+
+/// What the backward reads: `q, out, dout [Tq, H, D]`, `k, v [Tk, K, D]`, `lse [Tq, H]`.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub out: &'a [f32],
+    pub lse: &'a [f32],
+    pub dout: &'a [f32],
+}
+
+/// Sets `dq`, `dk`, `dv` on all rows of the segments.
+pub fn backward(spec: Attention, inputs: Inputs, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
+    let q_len = [inputs.q.len(), inputs.out.len(), inputs.dout.len(), dq.len()].into_iter().min();
+    let kv_len = [inputs.k.len(), inputs.v.len(), dk.len(), dv.len()].into_iter().min();
+    for outputs in [|s: &crate::Segment| s.q.clone(), |s: &crate::Segment| s.kv.clone()] {
+        check(spec, q_len.unwrap_or(0), kv_len.unwrap_or(0), outputs);
+    }
+    let [dq, dk, dv] = [dq, dk, dv].map(SharedMut::new);
+    let tasks = spec.segments.len() * spec.kv_heads;
+    let work = |s: &crate::Segment| s.q.len() * s.kv.len() * spec.heads * spec.head_dim;
+    for_each(tasks, spec.segments.iter().map(work).sum(), |i| {
+        attend_backward(Task::new(spec, i), inputs, &dq, &dk, &dv);
+    });
+}
+
+/// Keys and values of one kv head, laid out for the products.
+struct Layout<'a> {
+    /// `[D, stride]`, times the scale.
+    keys_t: &'a [f32],
+    /// `[D, stride]`.
+    values_t: &'a [f32],
+    stride: usize,
+    /// `[keys, padded_dim]`.
+    keys: &'a [f32],
+}
+
+/// One segment, all heads of one kv head.
+fn attend_backward(task: Task, inputs: Inputs, dq: &SharedMut, dk: &SharedMut, dv: &SharedMut) {
+    let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
+    let stride = keys.next_multiple_of(COLUMNS);
+    let gradients: Vec<Vec<f32>> = with_scratch(2 * dim * stride + keys * padded, |mut scratch| {
+        let keys_t = cut(&mut scratch, dim * stride);
+        let values_t = cut(&mut scratch, dim * stride);
+        task.transpose_keys(inputs.k, task.spec.scale as f32, keys, stride, keys_t);
+        task.transpose_keys(inputs.v, 1.0, keys, stride, values_t);
+        task.pad_keys(inputs.k, keys, scratch);
+        let layout = Layout { keys_t, values_t, stride, keys: scratch };
+        // Every head sums by itself, then the heads are added in order.
+        task.heads().into_par_iter().map(|head| head_backward(task, head, inputs, &layout, dq)).collect()
+    });
+    for (part, output) in [dk, dv].into_iter().enumerate() {
+        for j in 0..keys {
+            // SAFETY: the keys of this segment and kv head are this task's.
+            let output = unsafe { output.slice(task.key_at(j), dim) };
+            output.fill(0.0);
+            for gradients in &gradients {
+                let row = &gradients[(part * keys + j) * padded..];
+                output.iter_mut().zip(row).for_each(|(output, x)| *output += x);
+            }
+        }
+    }
+}
+
+/// One query head: sets its `dq`, returns its `dk [keys, padded_dim]` followed by its `dv`.
+fn head_backward(task: Task, head: usize, inputs: Inputs, layout: &Layout, dq: &SharedMut) -> Vec<f32> {
+    let (dim, padded, stride) = (task.spec.head_dim, task.padded_dim(), layout.stride);
+    let mut gradients = vec![0.0f32; 2 * task.keys() * padded];
+    let (dk, dv) = gradients.split_at_mut(task.keys() * padded);
+    with_scratch(BLOCK * (2 * stride + 3 * padded), |mut scratch| {
+        let p = cut(&mut scratch, BLOCK * stride);
+        let ds = cut(&mut scratch, BLOCK * stride);
+        let [q_rows, dout_rows, dq_rows] = [(); 3].map(|()| cut(&mut scratch, BLOCK * padded));
+        for start in (0..task.queries()).step_by(BLOCK) {
+            let block = start..task.queries().min(start + BLOCK);
+            let (rows, visible) = (block.len(), task.visible(block.end));
+            pad_rows(block.clone().map(|i| task.query_row(inputs.q, i, head)), padded, q_rows);
+            pad_rows(block.clone().map(|i| task.query_row(inputs.dout, i, head)), padded, dout_rows);
+            let by_row = |values, row| Strided { values, row, col: 1 };
+            let by_column = |values| Strided { values, row: 1, col: stride };
+            let columns = visible.next_multiple_of(COLUMNS);
+            let shape = (rows, columns, dim);
+            let (keys_t, values_t) = (layout.keys_t, layout.values_t);
+            product(shape, by_row(q_rows, padded), Rows { values: keys_t, stride }, Out::Set, p, stride);
+            product(
+                shape,
+                by_row(dout_rows, padded),
+                Rows { values: values_t, stride },
+                Out::Set,
+                ds,
+                stride,
+            );
+            for (i, query) in block.clone().enumerate() {
+                let (p, ds) = (&mut p[i * stride..][..visible], &mut ds[i * stride..][..visible]);
+                let (p, hidden_p) = p.split_at_mut(task.visible(query + 1));
+                let (ds, hidden_ds) = ds.split_at_mut(p.len());
+                let lse = inputs.lse[task.lse_at(query, head)];
+                let [out, dout] = [inputs.out, inputs.dout].map(|x| task.query_row(x, query, head));
+                score_gradients(p, ds, lse, out, dout, task.spec.scale as f32);
+                hidden_p.fill(0.0);
+                hidden_ds.fill(0.0);
+            }
+            let padded_rows = |values| Rows { values, stride: padded };
+            let shape = (visible, padded, rows);
+            product(shape, by_column(&*p), padded_rows(&*dout_rows), Out::Add, dv, padded);
+            product(shape, by_column(&*ds), padded_rows(&*q_rows), Out::Add, dk, padded);
+            let keys = padded_rows(layout.keys);
+            product((rows, padded, visible), by_row(&*ds, stride), keys, Out::Set, dq_rows, padded);
+            for (i, query) in block.enumerate() {
+                // SAFETY: this query and head belong to this call.
+                let dq = unsafe { dq.slice(task.query_at(query, head), dim) };
+                dq.copy_from_slice(&dq_rows[i * padded..][..dim]);
+            }
+        }
+    });
+    gradients
+}
+
+simd_fn! {
+    /// One row: `p` from scores to probabilities, `ds` from dP to dS.
+    fn score_gradients(p: &mut [f32], ds: &mut [f32], lse: f32, out: &[f32], dout: &[f32], scale: f32) {
+        let mean = dot::<FMA>(out, dout);
+        for (p, ds) in p.iter_mut().zip(ds) {
+            *p = exp::<FMA>(*p - lse);
+            *ds = *p * (*ds - mean) * scale;
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Causal attention over segments, in blocks of query rows: the scores of a block exist in one
+//! thread's scratch memory only, never as `[T, T]`; the backward computes them again from the saved
+//! log-denominators (Dao et al. 2022).
+//!
+//! A block of queries times all its keys is a small matrix product. For it the keys and values of
+//! one kv head are laid out once per task, transposed or with padded rows, and used by all query
+//! heads of the group. Each task owns rows and heads of the outputs; sums run in one order, whatever
+//! the number of threads.
+
+mod backward;
+mod few;
+mod forward;
+mod product;
+
+pub use backward::{Inputs, backward};
+pub use forward::forward;
+
+use crate::backend::{Attention, Segment};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Query rows of a block.
+const BLOCK: usize = 32;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Run `f` on scratch memory of `len` values, whatever they are. It is taken off the thread's stack
+/// meanwhile: `f` may wait for other tasks, and these may run on this thread.
+fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if scratch.len() < len {
+        scratch.resize(len, 0.0);
+    }
+    let result = f(&mut scratch[..len]);
+    SCRATCH.with_borrow_mut(|stack| stack.push(scratch));
+    result
+}
+
+/// Cut the first `len` values off the scratch memory.
+fn cut<'a>(scratch: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+    scratch.split_off_mut(..len).expect("the caller counted the scratch memory")
+}
+
+/// Sizes of a task: one segment and one kv head.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    spec: Attention<'a>,
+    segment: &'a Segment,
+    kv_head: usize,
+}
+
+impl<'a> Task<'a> {
+    /// Task `i` of segments × kv heads.
+    fn new(spec: Attention<'a>, i: usize) -> Self {
+        Self { spec, segment: &spec.segments[i / spec.kv_heads], kv_head: i % spec.kv_heads }
+    }
+
+    fn queries(&self) -> usize {
+        self.segment.q.len()
+    }
+
+    fn keys(&self) -> usize {
+        self.segment.kv.len()
+    }
+
+    /// Keys that the queries before `query` see at most.
+    fn visible(&self, query: usize) -> usize {
+        self.keys() - self.queries() + query
+    }
+
+    /// Head dim, rounded up to the products' columns.
+    fn padded_dim(&self) -> usize {
+        self.spec.head_dim.next_multiple_of(product::COLUMNS)
+    }
+
+    fn group(&self) -> usize {
+        self.spec.heads / self.spec.kv_heads
+    }
+
+    fn heads(&self) -> Range<usize> {
+        self.kv_head * self.group()..(self.kv_head + 1) * self.group()
+    }
+
+    /// Where query `i` of the segment starts in `[Tq, H, D]`.
+    fn query_at(&self, i: usize, head: usize) -> usize {
+        ((self.segment.q.start + i) * self.spec.heads + head) * self.spec.head_dim
+    }
+
+    /// Query `i` of the segment in a buffer `[Tq, H, D]`.
+    fn query_row<'x>(&self, x: &'x [f32], i: usize, head: usize) -> &'x [f32] {
+        &x[self.query_at(i, head)..][..self.spec.head_dim]
+    }
+
+    /// Where key `j` of the segment starts in `[Tk, K, D]`.
+    fn key_at(&self, j: usize) -> usize {
+        ((self.segment.kv.start + j) * self.spec.kv_heads + self.kv_head) * self.spec.head_dim
+    }
+
+    /// Where the log-denominator of query `i` lies in `[Tq, H]`.
+    fn lse_at(&self, i: usize, head: usize) -> usize {
+        (self.segment.q.start + i) * self.spec.heads + head
+    }
+
+    /// `out[d][j] = factor · x[key j][d]` for the first `keys` keys, rows of `stride`, padded with
+    /// zeros.
+    fn transpose_keys(&self, x: &[f32], factor: f32, keys: usize, stride: usize, out: &mut [f32]) {
+        let dim = self.spec.head_dim;
+        for j in 0..keys {
+            let x = &x[self.key_at(j)..][..dim];
+            for d in 0..dim {
+                out[d * stride + j] = factor * x[d];
+            }
+        }
+        for d in 0..dim {
+            out[d * stride..][keys..stride].fill(0.0);
+        }
+    }
+
+    /// `out[j] = x[key j]` for the first `keys` keys, rows padded with zeros.
+    fn pad_keys(&self, x: &[f32], keys: usize, out: &mut [f32]) {
+        pad_rows((0..keys).map(|j| &x[self.key_at(j)..][..self.spec.head_dim]), self.padded_dim(), out);
+    }
+}
+
+fn pad_rows<'x>(rows: impl Iterator<Item = &'x [f32]>, padded: usize, out: &mut [f32]) {
+    for (row, out) in rows.zip(out.chunks_exact_mut(padded)) {
+        let (values, padding) = out.split_at_mut(row.len());
+        values.copy_from_slice(row);
+        padding.fill(0.0);
+    }
+}
+
+/// What the contract of [`Attention`] demands of sizes. That ranges are disjoint is what makes the
+/// tasks' outputs disjoint.
+fn check(spec: Attention, q_len: usize, kv_len: usize, outputs: impl Fn(&Segment) -> Range<usize>) {
+    let Attention { heads, kv_heads, head_dim, segments, .. } = spec;
+    assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "{heads} heads on {kv_heads} kv heads");
+    for segment in segments {
+        assert!(segment.q.len() <= segment.kv.len(), "{segment:?} has more queries than keys");
+        assert!(segment.q.end * heads * head_dim <= q_len, "{segment:?} ends after its buffer of queries");
+        assert!(segment.kv.end * kv_heads * head_dim <= kv_len, "{segment:?} ends after its buffer of keys");
+    }
+    let mut ranges: Vec<Range<usize>> = segments.iter().map(outputs).filter(|r| !r.is_empty()).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    assert!(ranges.is_sorted_by(|a, b| a.end <= b.start), "segments overlap: {segments:?}");
+}
