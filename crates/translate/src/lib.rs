@@ -1,1 +1,38 @@
 //! Machine translation of examples: engines, translation memory, journal.
+//!
+//! [`translate_examples`] is the whole stage: every field of every example is cut into a skeleton and
+//! [segments](segment), each different segment is looked up in the [`Journal`] and else asked of the
+//! [`Engine`], every answer is stored the moment it arrives, and the skeletons are filled again. An example
+//! is emitted whole or set aside whole, with the reason.
+//!
+//! | to change | file |
+//! |---|---|
+//! | what is kept away from the engine | `segment.rs` |
+//! | an engine's protocol | `memory.rs`, `tmx.rs`, `libretranslate.rs`, `http.rs` |
+//! | batches, retries, pauses, splitting | `dispatch.rs` |
+//! | what is stored | `journal.rs` |
+//! | settings of a recipe | `config.rs` |
+//! | what an emitted example carries | `run.rs` |
+
+mod config;
+mod dispatch;
+mod engine;
+mod error;
+mod http;
+mod journal;
+mod language;
+mod libretranslate;
+mod memory;
+mod run;
+pub mod segment;
+mod tmx;
+
+pub use config::{EngineKind, OnMiss, Options, TranslateConfig};
+pub use dispatch::RetryPolicy;
+pub use engine::{Answer, Engine, EngineError, Limits, Miss};
+pub use error::Error;
+pub use journal::{Journal, JournalError, Scope};
+pub use language::LanguagePair;
+pub use libretranslate::LibreTranslate;
+pub use memory::{Memory, MemoryError, MemoryReport};
+pub use run::{MISSED_KEY, Missed, Progress, Stats, Survey, Translated, translate_examples};

@@ -1,0 +1,31 @@
+//! What can go wrong in this crate.
+
+use crate::engine::EngineError;
+use crate::journal::JournalError;
+use crate::memory::MemoryError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A setting is missing or makes no sense.
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The service failed for good; `stored` answers of this run are in the journal.
+    #[error("the engine `{engine}` failed: {source} ({stored} answers of this run are stored)")]
+    Engine { engine: String, stored: usize, source: EngineError },
+    /// `on_miss = "error"` and something has no translation.
+    #[error("{missed} of {examples} examples have no complete translation; the first, `{id}`: {reason}")]
+    Missed { missed: usize, examples: usize, id: String, reason: String },
+    #[error("interrupted: {stored} answers of this run are stored, {left} segments are left")]
+    Interrupted { stored: usize, left: usize },
+    /// The check behind every emitted example; it can fail only by a fault in this program.
+    #[error("the translation of `{id}` has {found} line breaks where the source has {expected}")]
+    Structure { id: String, expected: usize, found: usize },
+    /// The count behind every run; it can fail only by a fault in this program.
+    #[error("{read} examples came in, but {emitted} were translated and {missed} set aside")]
+    RowsLost { read: usize, emitted: usize, missed: usize },
+}

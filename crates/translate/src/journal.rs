@@ -1,0 +1,286 @@
+//! The journal: every answer that was ever paid for, by content, in one SQLite file.
+//!
+//! An answer is filed under (engine, from, to, BLAKE3 of the source segment), so an identical segment is
+//! asked once, across runs and data sets. The source text is kept beside it: the journal can be read, and
+//! turned into a translation memory, without the data set.
+//!
+//! WAL with `synchronous = FULL`: an answer is on the disk before the run goes on. `NORMAL` would survive
+//! `kill -9` too, but a power cut could take the last answers, and those were paid for; answers arrive in
+//! batches, so the price is one `fsync` per group of requests.
+//!
+//! A journal is open in one process at a time: two runs that share one would both ask what is in neither.
+
+use crate::LanguagePair;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thiserror::Error;
+
+/// The version of the schema below. Raise it with a migration in [`Journal::open`].
+const SCHEMA_VERSION: i64 = 1;
+
+/// "TLMJ": tells a journal from any other SQLite file.
+const APPLICATION_ID: i64 = 0x544C_4D4A;
+
+const SCHEMA: &str = "
+    CREATE TABLE scope (
+        id              INTEGER PRIMARY KEY,
+        engine          TEXT NOT NULL,
+        source_language TEXT NOT NULL,
+        target_language TEXT NOT NULL,
+        UNIQUE (engine, source_language, target_language)
+    ) STRICT;
+    CREATE TABLE translation (
+        scope       INTEGER NOT NULL REFERENCES scope (id),
+        source_hash BLOB NOT NULL,
+        source      TEXT NOT NULL,
+        target      TEXT NOT NULL,
+        stored_at   INTEGER NOT NULL DEFAULT (unixepoch()),
+        PRIMARY KEY (scope, source_hash)
+    ) STRICT, WITHOUT ROWID;
+";
+
+#[derive(Debug, Error)]
+pub enum JournalError {
+    #[error("the journal {path} is in use by another process")]
+    InUse { path: PathBuf },
+    #[error(
+        "the journal {path} has schema version {found}; this program knows versions up to {SCHEMA_VERSION}"
+    )]
+    Newer { path: PathBuf, found: i64 },
+    #[error("{path} is no translation journal: {found}")]
+    NotAJournal { path: PathBuf, found: String },
+    #[error("cannot use the journal {path}: {source}")]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot make the folder of the journal {path}: {source}")]
+    Folder { path: PathBuf, source: std::io::Error },
+}
+
+impl JournalError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            JournalError::InUse { .. } => Some("wait for the other run to end, or name another --journal"),
+            JournalError::Newer { .. } => Some("use the newer program that wrote it, or another --journal"),
+            JournalError::NotAJournal { .. } => Some("name another file with --journal"),
+            JournalError::Sqlite { .. } | JournalError::Folder { .. } => None,
+        }
+    }
+}
+
+/// Under whose name answers are filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub engine: String,
+    pub pair: LanguagePair,
+}
+
+/// An open journal; closing the process, however it ends, lets go of it.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Journal {
+    /// Open the journal at `path`, making it if there is none.
+    ///
+    /// # Errors
+    /// Another process has it, a newer program wrote it, it is another kind of file, or SQLite fails.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| JournalError::Folder { path: path.to_path_buf(), source })?;
+        }
+        let named = |source| named(path, source);
+        let mut connection = Connection::open(path).map_err(named)?;
+        // A process that was just killed may need a moment to let go of its lock.
+        connection.busy_timeout(Duration::from_millis(500)).map_err(named)?;
+        // Exclusive mode keeps the lock from the first write to the end; set before WAL is entered, it also
+        // needs no shared-memory file. The empty write transaction takes the lock now rather than later.
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(named)?;
+        let fresh = check_identity(&connection, path)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(named)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(named)?;
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(named)?;
+        if fresh {
+            transaction.execute_batch(SCHEMA).map_err(named)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(named)?;
+        }
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(named)?;
+        transaction.commit().map_err(named)?;
+        Ok(Journal { path: path.to_path_buf(), connection })
+    }
+
+    /// The stored target of each source, in order.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn targets(&self, scope: &Scope, sources: &[&str]) -> Result<Vec<Option<String>>, JournalError> {
+        let named = |source| named(&self.path, source);
+        let id: Option<i64> = self
+            .connection
+            .query_row(
+                "SELECT id FROM scope WHERE engine = ?1 AND source_language = ?2 AND target_language = ?3",
+                params![scope.engine, scope.pair.from, scope.pair.to],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(named)?;
+        let Some(id) = id else { return Ok(vec![None; sources.len()]) };
+        let mut find = self
+            .connection
+            .prepare("SELECT target FROM translation WHERE scope = ?1 AND source_hash = ?2")
+            .map_err(named)?;
+        let target = |source: &&str| {
+            find.query_row(params![id, hash(source)], |row| row.get(0)).optional().map_err(named)
+        };
+        sources.iter().map(target).collect()
+    }
+
+    /// Store (source, target) pairs, all or none; they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// SQLite fails, for example because the disk is full.
+    pub fn store(&mut self, scope: &Scope, pairs: &[(&str, &str)]) -> Result<(), JournalError> {
+        let path = &self.path;
+        let named = |source| named(path, source);
+        let transaction = self.connection.transaction().map_err(named)?;
+        {
+            let mut file = transaction
+                .prepare_cached(
+                    "INSERT INTO scope (engine, source_language, target_language) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET engine = engine RETURNING id",
+                )
+                .map_err(named)?;
+            let id: i64 = file
+                .query_row(params![scope.engine, scope.pair.from, scope.pair.to], |row| row.get(0))
+                .map_err(named)?;
+            let mut insert = transaction
+                .prepare_cached(
+                    "INSERT INTO translation (scope, source_hash, source, target) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO NOTHING",
+                )
+                .map_err(named)?;
+            for (source, target) in pairs {
+                insert.execute(params![id, hash(source), source, target]).map_err(named)?;
+            }
+        }
+        transaction.commit().map_err(named)
+    }
+
+    /// How many answers it holds, of all engines and languages.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn count(&self) -> Result<u64, JournalError> {
+        self.connection
+            .query_row("SELECT count(*) FROM translation", [], |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+            .map_err(|source| named(&self.path, source))
+    }
+}
+
+/// Whether the file is new; an error if it is neither that nor a journal of ours.
+fn check_identity(connection: &Connection, path: &Path) -> Result<bool, JournalError> {
+    let pragma = |name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map_err(|source| named(path, source))
+    };
+    let application = pragma("application_id")?;
+    if application == 0 && pragma("schema_version")? == 0 {
+        return Ok(true);
+    }
+    if application != APPLICATION_ID {
+        let found = "it is an SQLite file of another program".to_string();
+        return Err(JournalError::NotAJournal { path: path.to_path_buf(), found });
+    }
+    match pragma("user_version")? {
+        found if found > SCHEMA_VERSION => Err(JournalError::Newer { path: path.to_path_buf(), found }),
+        _ => Ok(false),
+    }
+}
+
+fn hash(source: &str) -> [u8; 32] {
+    *blake3::hash(source.as_bytes()).as_bytes()
+}
+
+fn named(path: &Path, source: rusqlite::Error) -> JournalError {
+    let path = path.to_path_buf();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => JournalError::InUse { path },
+        Some(ErrorCode::NotADatabase) => {
+            JournalError::NotAJournal { path, found: "it is no SQLite file".to_string() }
+        }
+        _ => JournalError::Sqlite { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(engine: &str, to: &str) -> Scope {
+        Scope { engine: engine.to_string(), pair: LanguagePair::new("en", to).unwrap() }
+    }
+
+    #[test]
+    fn an_answer_is_found_again_and_only_in_its_scope() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/j.sqlite");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.store(&scope("x", "ru"), &[("a", "а"), ("b", "б")]).unwrap();
+        journal.store(&scope("x", "ru"), &[("b", "another"), ("c", "ц")]).unwrap();
+        drop(journal);
+        let journal = Journal::open(&path).unwrap();
+        let found = journal.targets(&scope("x", "ru"), &["c", "b", "d", "a"]).unwrap();
+        let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+        assert_eq!(found, [Some("ц"), Some("б"), None, Some("а")], "the first answer stays");
+        assert_eq!(journal.targets(&scope("x", "de"), &["a"]).unwrap(), [None]);
+        assert_eq!(journal.targets(&scope("y", "ru"), &["a"]).unwrap(), [None]);
+        assert_eq!(journal.count().unwrap(), 3);
+    }
+
+    #[test]
+    fn a_second_user_is_refused_until_the_first_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.sqlite");
+        let first = Journal::open(&path).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+        assert!(error.to_string().contains("j.sqlite"));
+        drop(first);
+        Journal::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_newer_journal_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.sqlite");
+        drop(Journal::open(&path).unwrap());
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+        drop(connection);
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, JournalError::Newer { found: 2, .. }), "{error}");
+        let connection = Connection::open(&path).unwrap();
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(version, SCHEMA_VERSION + 1);
+    }
+
+    #[test]
+    fn other_files_are_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("notes.txt");
+        std::fs::write(&text, "not a database, but long enough to be looked at as one ".repeat(20)).unwrap();
+        assert!(matches!(Journal::open(&text).unwrap_err(), JournalError::NotAJournal { .. }));
+        let other = dir.path().join("other.sqlite");
+        Connection::open(&other).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+        let before = std::fs::read(&other).unwrap();
+        assert!(matches!(Journal::open(&other).unwrap_err(), JournalError::NotAJournal { .. }));
+        assert_eq!(std::fs::read(&other).unwrap(), before);
+        assert!(matches!(Journal::open(dir.path()).unwrap_err(), JournalError::Sqlite { .. }));
+    }
+}

@@ -1,0 +1,6 @@
+//! The crate from outside, against a real HTTP server on this machine.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod economy;
+mod libretranslate;
+mod support;
