@@ -4,7 +4,7 @@ use whichlang::Lang;
 
 /// A writing system, as far as cleaning must tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Script {
+pub enum Script {
     Latin,
     Cyrillic,
     Greek,
@@ -26,7 +26,7 @@ pub(crate) enum Script {
 
 impl Script {
     /// `None` for what is no letter.
-    pub(crate) fn of(c: char) -> Option<Script> {
+    pub fn of(c: char) -> Option<Script> {
         if c.is_ascii() {
             return c.is_ascii_alphabetic().then_some(Script::Latin);
         }
@@ -55,7 +55,7 @@ impl Script {
 
 /// A language that cleaning knows something about.
 #[derive(Debug)]
-pub(crate) struct Language {
+pub struct Language {
     /// ISO 639-1 code.
     pub code: &'static str,
     /// English name.
@@ -67,13 +67,13 @@ pub(crate) struct Language {
 
 impl Language {
     /// By code; a region is ignored (`pt-BR`).
-    pub(crate) fn find(code: &str) -> Option<&'static Language> {
+    pub fn find(code: &str) -> Option<&'static Language> {
         let main = code.split(['-', '_']).next().unwrap_or(code).to_ascii_lowercase();
         LANGUAGES.iter().find(|language| language.code == main)
     }
 
     /// What whichlang takes `text` for. It knows 16 languages and always names one of them.
-    pub(crate) fn detect(text: &str) -> Option<&'static Language> {
+    pub fn detect(text: &str) -> Option<&'static Language> {
         Language::find(match whichlang::detect_language(text) {
             Lang::Ara => "ar",
             Lang::Cmn => "zh",
@@ -95,7 +95,7 @@ impl Language {
     }
 
     /// Share of the words of `text` that are common words of this language.
-    pub(crate) fn common_share(&self, text: &str) -> f64 {
+    pub fn common_share(&self, text: &str) -> f64 {
         let (mut words, mut common) = (0usize, 0usize);
         for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
             words += 1;

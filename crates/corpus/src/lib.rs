@@ -32,6 +32,7 @@ pub use clean::{Cleaned, DroppedExample, clean};
 pub use config::{CleanConfig, Switch};
 pub use error::{Error, RowError};
 pub use example::{Body, Example, FieldName, Message, Role, Translation};
+pub use language::{Language, Script};
 pub use read::{read_examples, read_examples_from};
 pub use repair::Counts as RepairCounts;
 pub use report::{CleanReport, RuleCount, ShownExample};
