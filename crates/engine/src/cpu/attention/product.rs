@@ -109,7 +109,7 @@ unsafe fn tile<const FMA: bool, const MR: usize, const NR: usize>(
     let mut sums = [[0.0f32; NR]; MR];
     for l in 0..k {
         // SAFETY: by this function's contract.
-        let b: &[f32; NR] = unsafe { &*b.values.as_ptr().add(l * b.stride + column).cast() };
+        let b: [f32; NR] = unsafe { *b.values.as_ptr().add(l * b.stride + column).cast() };
         for r in 0..MR {
             // SAFETY: likewise.
             let x = unsafe { *a.values.get_unchecked((i + r) * a.row + l * a.col) };
@@ -118,11 +118,24 @@ unsafe fn tile<const FMA: bool, const MR: usize, const NR: usize>(
             }
         }
     }
-    for r in 0..MR {
-        // SAFETY: likewise.
-        let c: &mut [f32; NR] = unsafe { &mut *c.as_mut_ptr().add((i + r) * c_stride + column).cast() };
-        for j in 0..NR {
-            c[j] = if to == Out::Add { c[j] + sums[r][j] } else { sums[r][j] };
+    // Short loops of one kind each: they unroll, and the sums never leave their registers.
+    // SAFETY: likewise.
+    let mut row = |r: usize| unsafe { c.as_mut_ptr().add((i + r) * c_stride + column).cast::<[f32; NR]>() };
+    match to {
+        Out::Set => {
+            for r in 0..MR {
+                // SAFETY: likewise.
+                unsafe { *row(r) = sums[r] };
+            }
+        }
+        Out::Add => {
+            for r in 0..MR {
+                // SAFETY: likewise.
+                let c = unsafe { &mut *row(r) };
+                for j in 0..NR {
+                    c[j] += sums[r][j];
+                }
+            }
         }
     }
 }
