@@ -103,7 +103,8 @@ pub struct Lengths {
     pub p90: usize,
     pub p99: usize,
     pub max: usize,
-    /// Bucket k counts lengths from `k * bucket_tokens + 1` to `(k + 1) * bucket_tokens`.
+    /// Bucket k counts lengths from `k * bucket_tokens + 1` to `(k + 1) * bucket_tokens`; the last
+    /// one also counts all that are longer, so that a single giant does not flatten the rest.
     pub bucket_tokens: usize,
     pub histogram: Vec<usize>,
 }
@@ -119,7 +120,7 @@ pub struct LintCount {
 /// How many ids a [`LintCount`] names.
 const NAMED_IDS: usize = 5;
 
-/// The histogram has at most so many buckets.
+/// The histogram has at most so many buckets for the shortest 99 % of examples.
 const BUCKETS: usize = 16;
 
 /// Measure examples in parallel; `on_each` is called after each (for a progress bar).
@@ -237,17 +238,19 @@ impl Lengths {
     fn of(sorted: &[usize]) -> Self {
         let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else { return Lengths::default() };
         let percentile = |p: usize| sorted[(sorted.len() * p / 100).min(sorted.len() - 1)];
-        let bucket_tokens = bucket_width(max);
-        let mut histogram = vec![0; max.div_ceil(bucket_tokens)];
+        let p99 = percentile(99);
+        let bucket_tokens = bucket_width(p99);
+        let last = p99.div_ceil(bucket_tokens) - usize::from(max == p99);
+        let mut histogram = vec![0; last + 1];
         for &length in sorted {
-            histogram[(length - 1) / bucket_tokens] += 1;
+            histogram[last.min((length - 1) / bucket_tokens)] += 1;
         }
         Lengths {
             min,
             mean: ratio(sorted.iter().sum(), sorted.len()),
             p50: percentile(50),
             p90: percentile(90),
-            p99: percentile(99),
+            p99,
             max,
             bucket_tokens,
             histogram,
@@ -256,8 +259,8 @@ impl Lengths {
 }
 
 /// The smallest of 1, 2, 4, 8 … that gives at most [`BUCKETS`] buckets.
-fn bucket_width(max: usize) -> usize {
-    max.div_ceil(BUCKETS).next_power_of_two()
+fn bucket_width(longest: usize) -> usize {
+    longest.div_ceil(BUCKETS).next_power_of_two()
 }
 
 fn count_lints(measures: &[Measure]) -> Vec<LintCount> {
@@ -395,5 +398,8 @@ mod tests {
         let lengths = Lengths::of(&(1..=32).collect::<Vec<_>>());
         assert_eq!((lengths.min, lengths.p50, lengths.p90, lengths.max), (1, 17, 29, 32));
         assert_eq!((lengths.bucket_tokens, lengths.histogram), (2, vec![2; 16]));
+        let giant: Vec<usize> = (1..=199).map(|_| 4).chain([5000]).collect();
+        let lengths = Lengths::of(&giant);
+        assert_eq!((lengths.bucket_tokens, lengths.histogram), (1, vec![0, 0, 0, 199, 1]));
     }
 }
