@@ -15,14 +15,17 @@ use std::ops::Range;
 const DEPTH: usize = 384;
 /// Values of the common operand packed at a time: stays in the last-level cache.
 const COMMON: usize = 1 << 20;
-/// Values of packed panels of A that stay in the second-level cache beside a panel of B.
-const ROWS_BLOCK: usize = 1 << 18;
+/// Values of packed panels of B that stay in the second-level cache while rows of C are computed.
+const COLS_BLOCK: usize = 1 << 17;
 /// Values of a task's own packed block.
 const OWN: usize = 1 << 17;
 /// Values up to which the common operand is packed by the calling thread alone.
 const PACK_SERIAL: usize = 1 << 14;
 /// Rows up to which rows of B that are f32 already are read in place.
 const IN_PLACE_ROWS: usize = 32;
+
+/// Depths in a block that is read in place: its rows are read as that many streams.
+const IN_PLACE_DEPTH: usize = 64;
 
 /// Which side of C the tasks cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +54,8 @@ pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
     // Share of the threads' time in use when panels are dealt out evenly.
     let even = |panels: usize| panels as f64 / (panels.div_ceil(threads) * threads) as f64;
     let cut = if in_place || even(cols) + 0.02 > even(rows) { Cut::Cols } else { Cut::Rows };
-    let depth = p.k.div_ceil(p.k.div_ceil(DEPTH)).next_multiple_of(16);
+    let most = if in_place { IN_PLACE_DEPTH } else { DEPTH };
+    let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(16);
     Plan { kernel, p, out, threads, cut, depth, in_place }.run();
 }
 
@@ -160,16 +164,17 @@ impl Plan<'_> {
         let (mr, nr) = (self.kernel.mr, self.kernel.nr);
         let depth = block.len();
         let add = self.p.to == Out::Add || block.start > 0;
-        let step = (ROWS_BLOCK / depth / mr).max(1) * mr;
-        for low in rows.clone().step_by(step) {
-            for j in cols.clone().step_by(nr) {
-                let width = nr.min(cols.end - j);
-                let (b, b_stride) = if self.in_place && width == nr {
-                    (self.p.b.at(j, block.start).cast(), self.p.b.stride)
-                } else {
-                    (b[(j - cols.start) * depth..].as_ptr(), nr)
-                };
-                for i in (low..rows.end.min(low + step)).step_by(mr) {
+        let step = (COLS_BLOCK / depth / nr).max(1) * nr;
+        for left in cols.clone().step_by(step) {
+            for i in rows.clone().step_by(mr) {
+                let a = a[(i - rows.start) * depth..].as_ptr();
+                for j in (left..cols.end.min(left + step)).step_by(nr) {
+                    let width = nr.min(cols.end - j);
+                    let (b, b_stride) = if self.in_place && width == nr {
+                        (self.p.b.at(j, block.start).cast(), self.p.b.stride)
+                    } else {
+                        (b[(j - cols.start) * depth..].as_ptr(), nr)
+                    };
                     let tile = Tile {
                         c: self.out.at(i, j),
                         row_stride: self.out.row_stride,
@@ -179,7 +184,6 @@ impl Plan<'_> {
                         alpha: self.p.alpha,
                         add,
                     };
-                    let a = a[(i - rows.start) * depth..].as_ptr();
                     // SAFETY: the panels are packed as the kernel reads them, or are whole in the
                     // checked operand; tasks have disjoint parts of C; the kernel runs here.
                     unsafe { (self.kernel.tile)(depth, a, b, b_stride, &tile) };

@@ -332,7 +332,9 @@ unsafe fn dots_block<S: Simd, E: Element, const X: usize, const W: usize>(
         while p < whole {
             let mut w = [S::zero(); W];
             for j in 0..W {
-                w[j] = E::load::<S>(many.add((j * many_stride + p) * E::SIZE));
+                let line = many.wrapping_add((j * many_stride + p) * E::SIZE);
+                w[j] = E::load::<S>(line);
+                S::prefetch(line.wrapping_add(W * many_stride * E::SIZE).cast());
             }
             for i in 0..X {
                 let x = S::load(few.add(i * few_stride + p));
@@ -435,6 +437,10 @@ unsafe fn pack_block<S: Simd, E: Element>(
     }
 }
 
+/// Stored rows ahead of the one being packed that are asked for: their distance is no stride that the
+/// processor foresees.
+const AHEAD: usize = 4;
+
 /// See [`PackFn`]: copies of runs of `width`.
 #[inline(always)]
 unsafe fn pack_depths<S: Simd, E: Element>(
@@ -453,13 +459,23 @@ unsafe fn pack_depths<S: Simd, E: Element>(
                 let run = row.add(first * E::SIZE);
                 let to = dst.add(first * depth + p * width);
                 let count = width.min(lines - first);
-                let whole = count / S::LANES * S::LANES;
+                let ahead = run.wrapping_add(AHEAD * stride * E::SIZE);
+                S::prefetch(ahead.cast());
+                if width * E::SIZE > 64 {
+                    S::prefetch(ahead.wrapping_add(64).cast());
+                }
                 let mut i = 0;
-                while i < whole {
+                while i + S::LANES <= count {
                     S::store(to.add(i), E::load::<S>(run.add(i * E::SIZE)));
                     i += S::LANES;
                 }
-                for i in whole..count {
+                // A whole register again where there is more to read, and the next row of the
+                // panel overwrites what spills.
+                if i < count && p + 1 < depth && first + i + S::LANES <= lines && 2 * width >= S::LANES {
+                    S::store(to.add(i), E::load::<S>(run.add(i * E::SIZE)));
+                    i = count;
+                }
+                for i in i..count {
                     *to.add(i) = E::load1(run.add(i * E::SIZE));
                 }
                 // What does not exist must still be a number that multiplies fast.

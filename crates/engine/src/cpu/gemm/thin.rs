@@ -8,9 +8,12 @@ use crate::{Dtype, Out};
 use rayon::prelude::*;
 
 /// Rows of activations up to which frozen rows are read in place (decoding).
-pub const FEW_ROWS: usize = 8;
+pub const FEW_ROWS: usize = 16;
 /// Columns up to which rows of A are read in place (LoRA's A).
 pub const FEW_COLS: usize = 16;
+
+/// Values of the few lines that stay in the first-level cache while the many pass by.
+const FEW_BLOCK: usize = 6144;
 
 /// `p.a` has few lines; `p.b` has many, stored as lines.
 pub fn dots(kernel: &Kernel, out: Output, p: &Product<'_>) {
@@ -31,19 +34,24 @@ pub fn dots(kernel: &Kernel, out: Output, p: &Product<'_>) {
 fn dots_with(kernel: &Kernel, out: Output, p: &Product<'_>, few: *const f32, few_stride: usize) {
     let threads = p.threads();
     let few = Shared(few);
+    let depth = if p.m.min(8) * p.k > FEW_BLOCK { FEW_BLOCK / 8 } else { p.k };
     let run = |first: usize, count: usize| {
-        let tile = Tile {
-            c: out.at(0, first),
-            row_stride: out.row_stride,
-            col_stride: out.col_stride,
-            rows: p.m,
-            cols: count,
-            alpha: p.alpha,
-            add: p.to == Out::Add,
-        };
-        let dots = kernel.typed(p.b.dtype).dots;
-        // SAFETY: the operands' shapes were checked; tasks write disjoint columns of C.
-        unsafe { dots(p.k, few.get(), few_stride, p.b.at(first, 0), p.b.stride, &tile) };
+        for from in (0..p.k).step_by(depth) {
+            let tile = Tile {
+                c: out.at(0, first),
+                row_stride: out.row_stride,
+                col_stride: out.col_stride,
+                rows: p.m,
+                cols: count,
+                alpha: p.alpha,
+                add: p.to == Out::Add || from > 0,
+            };
+            let dots = kernel.typed(p.b.dtype).dots;
+            let few = few.get().wrapping_add(from);
+            let depth = depth.min(p.k - from);
+            // SAFETY: the operands' shapes were checked; tasks write disjoint columns of C.
+            unsafe { dots(depth, few, few_stride, p.b.at(first, from), p.b.stride, &tile) };
+        }
     };
     if threads == 1 {
         return run(0, p.n);
