@@ -5,7 +5,7 @@
 //! A frozen operand is unpacked to f32 while its panel is packed; the inner loop sees f32 only.
 //! Products with a thin side take shorter ways (`thin.rs`).
 //!
-//! Invariants: the path and the blocks of k depend on the shape only, and each element of C is
+//! Invariants: the path and the blocks of k depend on the shape and the storage only, and each element of C is
 //! computed by one task in one order, so results do not depend on the number of threads. They may
 //! depend on the instruction set.
 //!
