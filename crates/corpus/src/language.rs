@@ -99,10 +99,24 @@ impl Language {
         let (mut words, mut common) = (0usize, 0usize);
         for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
             words += 1;
-            let known = |known: &&&str| known.eq_ignore_ascii_case(word);
-            common += usize::from(self.common_words.iter().find(known).is_some());
+            common += usize::from(self.common_words.iter().any(|known| known.eq_ignore_ascii_case(word)));
         }
         if words == 0 { 0.0 } else { common as f64 / words as f64 }
+    }
+
+    /// As [`Self::common_share`], but sure not to take a list of names for running text: capitalised
+    /// words do not count ("Los Angeles", "La Paz"), and it takes two different ones.
+    pub(crate) fn running_share(&self, text: &str) -> f64 {
+        let (mut words, mut common) = (0usize, 0usize);
+        let (mut first, mut different) = (None, false);
+        for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
+            words += 1;
+            if self.common_words.contains(&word) {
+                common += 1;
+                different |= *first.get_or_insert(word) != word;
+            }
+        }
+        if different { common as f64 / words as f64 } else { 0.0 }
     }
 }
 

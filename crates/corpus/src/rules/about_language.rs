@@ -3,12 +3,12 @@
 //!
 //! The built-in patterns read English prompts. For another source language the user's own phrases do.
 
-use super::{Phrases, Rule, RuleDescriptor, pattern};
+use super::{Pattern, Phrases, Rule, RuleDescriptor, ascii};
 use crate::example::{Body, FieldName};
 use crate::language::Language;
 use crate::text::excerpt;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 pub(super) const DESCRIPTOR: RuleDescriptor = RuleDescriptor {
@@ -38,7 +38,7 @@ pub(crate) struct Matcher {
 /// A topic of exercises and how its prompts read.
 struct Topic {
     name: &'static str,
-    prompt: Regex,
+    prompt: Pattern,
 }
 
 /// A long prompt may mention grammar in passing; what is asked stands at its beginning.
@@ -47,7 +47,7 @@ const LOOKED_AT_CHARS: usize = 400;
 const SHORT_ANSWER_BYTES: usize = 300;
 
 static TOPICS: LazyLock<Vec<Topic>> = LazyLock::new(|| {
-    let topic = |name, alternatives: &[&str]| Topic { name, prompt: pattern(&alternatives.join("|")) };
+    let topic = |name, alternatives: &[&str]| Topic { name, prompt: Pattern::new(&alternatives.join("|")) };
     vec![
         topic("grammar", GRAMMAR),
         topic("word forms", WORD_FORMS),
@@ -75,30 +75,28 @@ const WORD_FORMS: &[&str] = &[
     r"\b(?:active|passive|active/passive)[- ](?:voice|form|construction|sentence)|\bpassive to (?:an? )?active|\bactive to (?:a )?passive|\bpassively\b|\bin (?:the )?(?:passive|active)\b",
     r"\b(?:first|second|third|1st|2nd|3rd)[- ]person(?:al)?\b",
     r"\b(?:singular|plural)s?\b|\bpossessive|\bconjugat(?:e|ed|ion|ing)\b|\bcomparative (?:form|adjective|degree)|\bsuperlative",
-    r"\b(?:reported|indirect|direct) speech|\bto the (?:negative|affirmative|interrogative|imperative)\b|\b(?:negative|interrogative|imperative|exclamatory|declarative|subjunctive) (?:form|sentence|mood|statement)|\bsubjunctive\b|\bconditional (?:sentence|form|clause)",
+    r"\b(?:reported|indirect|direct) speech|\bto the (?:interrogative|imperative)\b|\b(?:interrogative|imperative|exclamatory|declarative|subjunctive) (?:form|sentence|mood|statement)|\bsubjunctive\b|\bconditional (?:sentence|form|clause)",
     r"\binfinitives?\b|\bgerunds?\b|\bparticiples?\b|\bcontracted form|\bcontractions? (?:in|of|for|from)|\b(?:using|use|without|with|expand the|remove|any) contractions?\b",
 ];
 
 const PARTS_OF_SPEECH: &[&str] = &[
     r"\bparts? of speech\b|\bpart-of-speech|\bPOS[- ]tag",
     r"\b(?:ad|phrasal |modal |auxiliary |action |helping |linking )?verbs?\b|\b(?:pro|proper |compound |common |collective |abstract )?nouns?\b|\bprepositions?\b|\bprepositional\b|\bconjunctions?\b|\binterjections?\b|\bdeterminers?\b",
-    r"\b(?:identify|find|list|underline|highlight|circle|replace|change|insert|add|extract|remove|delete|select|label|point out|choose|classify|substitute|fill in|pick out|name|spot|locate|modify|determine|count|convert|supply|detect|tell)\b[^.?!\n]{0,40}\badjectives?\b",
-    r"\badjectives? (?:in|from|with|to the|clause|phrase|form|order|is|are|into)\b|\b(?:sentence|phrase)s?\b[^.?!\n]{0,30}\badjectives?\b|\badjectival\b|\bas an adjective",
-    r"\b(?:in)?definite articles?\b|\barticles? \(?[\x22'“‘]?(?:an?|the)[\x22'”’]?[,) /]|[\x22'“‘]an?[\x22'”’]? or [\x22'“‘]?an?[\x22'”’]",
+    r"\badjectives?\b[^\n]{0,60}\b(?:sentence|phrase|clause|noun|verb|word|form)s?\b|\b(?:sentence|phrase|clause|noun|verb|word)s?\b[^\n]{0,60}\badjectives?\b|\badjectival\b|\badverbial\b",
+    r"\b(?:in)?definite articles?\b|\barticles? \(?[\x22']?(?:an?|the)[\x22']?[,)/]|[\x22']an?[\x22']? or [\x22']?an?[\x22']",
 ];
 
 const SENTENCE_STRUCTURE: &[&str] = &[
     r"\b(?:subject|predicate|object|complement)s? (?:of|in|from|and (?:the )?(?:predicate|verb|object)) (?:the|this|that|a|each|following|given)?\s*(?:following |given )?(?:sentence|clause|phrase)|\bpredicates?\b|\b(?:direct|indirect) object",
-    r"\b(?:in)?dependent clause|\b(?:subordinate|relative|main|noun|adverbial) clauses?\b|\bclauses? in\b|\bsubordinat(?:e|ing)\b|\bcoordinating\b",
-    r"\b(?:compound|complex|simple|compound-complex|cumulative|periodic|topic) sentences?\b",
+    r"\b(?:in)?dependent clause|\b(?:subordinate|relative|main|noun|adverbial) clauses?\b|\bclauses? (?:in|of) (?:the |this |a )?(?:given |following )?sentence|\bsubordinat(?:e|ing)\b|\bcoordinating\b",
+    r"\b(?:compound|complex|compound-complex|cumulative|periodic) (?:sentences?|words?)\b",
     r"\bsentence (?:structure|type|pattern|diagram)|\b(?:type|kind|structure|syntax) of (?:the |this |a )?(?:given |following )?sentence|\bdiagram (?:the|this) sentence",
     r"\bword order\b|\b(?:rearrange|reorder|arrange|order|unscramble|put|organi[sz]e)\b[^.?!\n]{0,40}\bwords\b|\bwords\b[^.?!\n]{0,30}\b(?:to|into|so that|in order to)\b[^.?!\n]{0,30}\b(?:form|make|create) a (?:\w+ )?(?:sentence|phrase)",
-    r"\b(?:join|combine|merge|connect|link|unite)\b[^.?!\n]{0,40}\b(?:two|these|the|both|three|following|given)\b[^.?!\n]{0,20}\bsentences\b",
     r"\bparallel(?:ism)? (?:structure|construction)|\bparallelism\b",
 ];
 
 const SPELLING: &[&str] = &[
-    r"\b(?:mis)?spell(?:ing|ings|ed|t)\b|\bspell[- ]?check|\bspell(?:s)? (?:the|out|it|this|that|each|correctly|\x22|'|“)|\bmisspell|\btypos?\b|\btypographical",
+    r"\b(?:mis)?spell(?:ing|ings|ed|t)\b|\bspell[- ]?check|\bspell(?:s)? (?:the|out|it|this|that|each|correctly|\x22|')|\bmisspell|\btypos?\b|\btypographical",
     r"\bpunctuat(?:e|ed|es|ing|ion)\b|\b(?:missing|add|adding|insert|correct|place|placing|put|use|using|remove|needs?|necessary|proper) (?:the |a |any |all |an )?(?:\w+ )?(?:commas?|apostrophes?|semi-?colons?|colons?|quotation marks?|hyphens?|periods? (?:to|at)|exclamation (?:mark|point)s?|question marks?)\b",
     r"\bcapitali[sz](?:e|ed|ing|ation) (?:of|the|each|all|every|any|first|correct|words?|letters?|this|it|in|and|appropriate|where|properly|only|errors?|mistakes?)\b|\b(?:correct|proper|incorrect|incorrectly|correctly) capitali[sz]|\btitle[- ]case|\bcapital letters?|\b(?:upper|lower)[- ]?case letters?",
     r"\bhyphenat|\babbreviat(?:e|ed|es|ion|ions)\b|\bacronyms?\b|\binitialism|\bdiacritic",
@@ -119,21 +117,21 @@ const SOUND: &[&str] = &[
 const LETTERS: &[&str] = &[
     r"\banagrams?\b|\bpalindrom|\bacrostics?\b|\bpangram|\blipogram|\bhangman\b|\bword (?:search|scramble|ladder|jumble)|\bcrosswords?\b|\bscrabble\b|\bunscrambl|\bscrambled?\b[^.?!\n]{0,20}\b(?:word|letter)|\bjumbled",
     r"\b(?:first|last|second|third|fourth|each|every|all|same|which|repeated|missing|final|middle|starting|initial|consecutive|random|alphabet|double|silent|five|six|seven|four|three|\d+)[- ]letters?\b(?: (?:of|in|from|to|words?|the|that|is|and|with|into)|\W*$|[,.])",
-    r"\bletters? \(?[\x22'“‘]?[a-z][\x22'”’]?\b(?:[^a-z]|$)|\bletters (?:of|in|from|to) (?:the |a |each |this )?(?:given |following )?(?:\w+ )?(?:words?|alphabet|string|sentence|name|phrase|list|letters)|\bnumber of letters|\bfrom the (?:following |given )?letters\b",
-    r"\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |a |an )?(?:letters? |same |prefix |suffix |vowel |sound |word )*[\x22'“‘]-?[a-z]{1,4}-?[\x22'”’]|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |an? )?(?:same )?(?:letter|vowel|sound|consonant)|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) with [A-Z]\b",
+    r"\bletters? \(?[\x22']?[a-z][\x22']?\b(?:[^a-z]|$)|\bletters (?:of|in|from|to) (?:the |a |each |this )?(?:given |following )?(?:\w+ )?(?:words?|alphabet|string|sentence|name|phrase|list|letters)|\bnumber of letters|\bfrom the (?:following |given )?letters\b",
+    r"\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |a |an )?(?:letters? |same |prefix |suffix |vowel |sound |word )*[\x22']-?[a-z]{1,4}-?[\x22']|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |an? )?(?:same )?(?:letter|vowel|sound|consonant)|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) with [A-Z]\b",
     r"\b(?:alphabetical|alphabetic|lexicographic(?:al)?) order|\balphabeti[sz]e|\balphabetically\b",
-    r"\breverse (?:the )?(?:order of )?(?:the )?(?:following |given |letters|word\b|words\b|string|sentence|characters)|\b(?:word|sentence|string|spelled|written|letters) backwards?\b|\bpig latin\b|\bmorse code\b|\b(?:caesar|substitution|shift|vigen\w+) cipher|\bcipher\b|\brot-?13\b",
+    r"\breverse (?:the |this )?(?:order of )?(?:the )?(?:following |given )?(?:letters|word\b|words\b|string|sentence|characters|phrase|text)|\b(?:word|sentence|string|spelled|written|letters) backwards?\b|\bpig latin\b|\bmorse code\b|\b(?:caesar|substitution|shift|vigen\w+) cipher|\bcipher\b|\brot-?13\b",
     r"\b(?:root|stem|prefix(?:es)?|suffix(?:es)?)\b[^.?!\n]{0,25}\bwords?\b|\bwords?\b[^.?!\n]{0,40}\b(?:root|prefix(?:es)?|suffix(?:es)?)\b|\bprefix(?:es)?\b|\bsuffix(?:es)?\b|\betymolog|\bword origin|\borigin of the word|\blemma|\bstemming\b|\btokeni[sz]e",
 ];
 
 const COUNTING: &[&str] = &[
-    r"\b(?:count|how many|calculate|find|identify|determine|output|give|what is|tell|compute|return|state)\b[^.?!\n]{0,25}\b(?:number of |amount of |total |many )?(?:words|characters|letters|times the word|times [\x22'“‘])\b[^.?!\n]{0,30}\b(?:in|there|does|are|has|used|appears?|occurs?|of the (?:sentence|string|phrase|word|text))\b",
-    r"\b(?:count|number|amount) (?:of )?(?:the )?(?:number of )?(?:words|characters) (?:in|of)\b|\bword count of\b|\b(?:length|frequency) of (?:the |each |a )?(?:given |following )?(?:words?|strings?|sentences?|characters?|letters?)\b|\b(?:longest|shortest) (?:word|string)s?\b|\bmost (?:frequent|common|used) (?:word|letter|character)",
+    r"\b(?:count|how many|number of times|times does)\b[^.?!\n]{0,30}\b(?:words|characters|letters|the word|the phrase|[\x22'][a-z]+[\x22'])\b|\bnumber of (?:words|characters) (?:in|of|are|there|that)\b|\bword count (?:of|for)\b",
+    r"\b(?:find|return|calculate|determine|compute|output|what is|get|give|measure)\b[^.?!\n]{0,20}\b(?:length|frequency) of (?:the |each |a |this )?(?:given |following |longest )?(?:words?|strings?|sentences?|characters?|letters?)\b|\b(?:longest|shortest) (?:and (?:longest|shortest) )?(?:word|string)s?\b|\bmost (?:frequent|common|used|frequently used|commonly used) (?:word|letter|character)",
 ];
 
 const WORDPLAY: &[&str] = &[
     r"\bpuns?\b|\bwordplay|\bplay on words|\bword play|\bportmanteau|\boxymoron|\bspoonerism|\bdouble entendre|\bknock[- ]knock",
-    r"\bidioms?\b|\bidiomatic|\bslang\b|\bcolloquial|\bclich[eé]s?\b|\bfigures? of speech|\bcollocation|\beuphemism",
+    r"\bidioms?\b|\bidiomatic|\bslang\b|\bcolloquial|\bcliches?\b|\bfigures? of speech|\bcollocation|\beuphemism",
 ];
 
 const ENGLISH: &[&str] = &[
@@ -141,19 +139,26 @@ const ENGLISH: &[&str] = &[
 ];
 
 /// Antonyms are synonyms' neighbours in every exercise book.
-static SYNONYMS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bsynonym|\bantonym"));
+static SYNONYMS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\bsynonym|\bantonym"));
 
-/// An answer, or the input, that speaks of language where the instruction does not ("Is it right?").
-static TELLING: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"\bgrammatical(?:ly)? (?:in)?correct|\bgrammar (?:mistake|error)|\b(?:past|present|future)(?: \w+)? tense\b|\b(?:active|passive) voice\b|\brhymes? with\b|\bis (?:an anagram|a palindrome|a homophone)|\bsubject-verb agreement|\b(?:mis)?spelled\b|\bspelling (?:mistake|error)|\bthe (?:verb|noun|adjective|adverb|pronoun|preposition)s? (?:is|are|in)\b|\b(?:is|as) an? (?:verb|noun|adjective|adverb|pronoun|preposition|conjunction)\b|\b(?:noun|verb|adjective|adverb): ",
+/// An answer that speaks of language where the instruction does not ("Is it right?").
+static TELLING: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(
+        r"\bgrammatical(?:ly)? (?:in)?correct|\b(?:has|contains?|there (?:is|are)|no|the|an?) (?:\w+ )?(?:spelling|grammar|grammatical) (?:mistake|error)|\b(?:past|present|future)(?: \w+)? tense\b|\b(?:in|an?|uses?) (?:the )?(?:active|passive) voice\b|\brhymes with\b|\bis (?:an anagram|a palindrome|a homophone)|\bsubject-verb agreement|\bmisspelled\b|\bthe (?:verb|noun|adjective|adverb|pronoun|preposition)s? (?:is|are)\b|\b(?:is|as) an? (?:verb|noun|adjective|adverb|pronoun|preposition|conjunction)\b|\b(?:noun|verb|adjective|adverb): ",
+    )
+});
+
+/// An input that carries the question.
+static INPUT: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(
+        r"\b(?:past|present|future)(?: \w+)? tense\b|\b(?:active|passive) voice\b|\bparts? of speech\b|^\s*(?:verb|noun|adjective|adverb|tense)s?\s*:|\n(?:verb|noun|adjective|adverb|tense)s?\s*:|\brhymes with\b",
     )
 });
 
 /// What looks like one of the topics and is none.
-static OTHER_SENSE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"\b(?:magic|magical|cast(?:s|ing)? (?:a|the)|love|evil|dry|cold) spells?\b|\bstem cells?\b|\bmath(?:ematical)? notation",
+static OTHER_SENSE: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(
+        r"\b(?:magic|magical|cast(?:s|ing)? (?:a|the)|love|evil|dry|cold) spells?\b|\bstem cells?\b|\btense (?:situation|moment|atmosphere|mood|scene|relationship|negotiation|muscle|conversation|meeting)|\bfactual|\bpasswords?\b",
     )
 });
 
@@ -169,28 +174,135 @@ impl Matcher {
             if let Some(phrase) = (!name.is_answer()).then(|| self.phrases.find(text)).flatten() {
                 return Some(format!("{name}: `{phrase}`"));
             }
-            let (topic, sign) = if self.english { self.english(name, text)? } else { return None };
+            if !self.english {
+                return None;
+            }
+            let text = ascii(text);
+            let (topic, sign) = self.english(name, &text)?;
             Some(format!("{name} is about {topic}: `{}`", excerpt(sign.trim(), 40)))
         })
     }
 
-    fn english<'a>(&self, name: FieldName, text: &'a str) -> Option<(&'static str, &'a str)> {
-        let asks = matches!(name, FieldName::Instruction) || (!name.is_answer() && name != FieldName::Input);
-        if !asks {
-            let solves = name != FieldName::Text && text.len() <= SHORT_ANSWER_BYTES;
-            let found = solves.then(|| TELLING.find(text)).flatten()?;
-            return Some(("language", found.as_str()));
+    fn english<'t>(&self, name: FieldName, text: &'t str) -> Option<(&'static str, Cow<'t, str>)> {
+        match name {
+            FieldName::Text => None,
+            FieldName::Input => Some(("language", INPUT.find(text)?)),
+            _ if name.is_answer() && text.len() > SHORT_ANSWER_BYTES => None,
+            _ if name.is_answer() => Some(("language", TELLING.find(text)?)),
+            _ if OTHER_SENSE.is_match(text) => None,
+            _ => {
+                let synonyms = if self.synonyms { SYNONYMS.find(text) } else { None };
+                let synonyms = synonyms.map(|sign| ("synonyms", sign));
+                synonyms
+                    .or_else(|| TOPICS.iter().find_map(|topic| Some((topic.name, topic.prompt.find(text)?))))
+            }
         }
-        if OTHER_SENSE.is_match(text) {
-            return None;
-        }
-        if let (true, Some(found)) = (self.synonyms, SYNONYMS.find(text)) {
-            return Some(("synonyms", found.as_str()));
-        }
-        TOPICS.iter().find_map(|topic| Some((topic.name, topic.prompt.find(text)?.as_str())))
     }
 }
 
 fn beginning(text: &str) -> &str {
     text.char_indices().nth(LOOKED_AT_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{alpaca, talk};
+    use super::*;
+
+    fn check(options: &Options, body: &Body) -> Option<String> {
+        Matcher::new(options, Language::find("en")).check(body)
+    }
+
+    fn found(prompt: &str) -> Option<String> {
+        check(&Options::default(), &alpaca(prompt, "", "Something."))
+    }
+
+    #[test]
+    fn each_topic_is_found_under_its_name() {
+        for (topic, prompt) in [
+            ("grammar", "Rewrite the sentence so that it is grammatically correct."),
+            ("grammar", "Fix the run-on sentence."),
+            ("word forms", "Change the sentence to the past tense."),
+            ("word forms", "Convert this sentence from passive to active voice."),
+            ("word forms", "Write the plural form of the noun \"ox\"."),
+            ("parts of speech", "Find all the verbs in the text."),
+            ("parts of speech", "Identify the adjective in the sentence."),
+            ("parts of speech", "Should it be 'a' or 'an' before hour?"),
+            ("sentence structure", "What is the subject of the sentence?"),
+            ("sentence structure", "Rearrange the words to make a sentence: dog the barks"),
+            ("spelling and punctuation", "Find the misspelled word."),
+            ("spelling and punctuation", "Insert the missing commas."),
+            ("spelling and punctuation", "What does the acronym NASA stand for?"),
+            ("mistakes in a text", "Find the error in the following sentence."),
+            ("sound", "Which word rhymes with ‘taste’?"),
+            ("sound", "Write a haiku about rain."),
+            ("sound", "How many syllables has 'banana'?"),
+            ("letters", "Create an anagram of the word \"listen\"."),
+            ("letters", "Name a country that begins with the letter D."),
+            ("letters", "Sort the list in alphabetical order."),
+            ("counting words", "Count the number of words in the sentence."),
+            ("wordplay and idioms", "Make a pun about cats."),
+            ("wordplay and idioms", "Explain the idiom “break the ice”."),
+            ("the English language", "List differences between American and British English."),
+        ] {
+            let reason = found(prompt).unwrap_or_default();
+            assert!(reason.starts_with(&format!("instruction is about {topic}: ")), "{prompt}: {reason}");
+        }
+    }
+
+    #[test]
+    fn prompts_about_the_world_stay() {
+        for prompt in [
+            "Summarize the article \"The Impact of Climate Change\".",
+            "List five adjectives that describe James Bond.",
+            "Write a letter of complaint about a cold meal.",
+            "Describe how a witch casts a spell.",
+            "Explain what stem cells are.",
+            "How did the tense situation in the city end?",
+            "Make a sentence with the words dog and house.",
+            "What is the opposite of hot?",
+            "Identify the main characters in the book.",
+            "Generate a password with one uppercase letter.",
+            "Explain muscle contraction.",
+            "Reduce the length of the given sentence.",
+            "Write a poem about the sea in less than 50 words.",
+            "Who won the first prize?",
+            "Explain it in simple sentences.",
+            "Give a synonym for happy.",
+            "Describe the plot in three sentences.",
+        ] {
+            assert_eq!(found(prompt), None, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn an_answer_or_input_can_tell() {
+        let options = Options::default();
+        let answer = "The sentence is grammatically incorrect; it should read \"Eat healthily\".";
+        assert!(check(&options, &alpaca("What is wrong here?", "Eat healthy.", answer)).is_some());
+        assert!(
+            check(&options, &alpaca("Rewrite it.", "He goes. (Use the past perfect tense)", "He had gone."))
+                .is_some()
+        );
+        let essay = "Use the past tense when you tell a story. ".repeat(20);
+        assert_eq!(check(&options, &alpaca("How do I tell a story?", "", &essay)), None);
+    }
+
+    #[test]
+    fn messages_of_the_user_are_prompts() {
+        let options = Options::default();
+        assert!(check(&options, &talk(&["Hi", "Hello", "Spell the word 'cat'.", "C-A-T"])).is_some());
+        let aside = format!("{} Please mind the grammar.", "Write a story about a bee. ".repeat(30));
+        assert_eq!(check(&options, &talk(&[&aside, "Once upon a time…"])), None);
+    }
+
+    #[test]
+    fn settings_widen_the_rule() {
+        let body = alpaca("Give a synonym for happy.", "", "Glad.");
+        assert!(check(&Options { synonyms: true, ..Options::default() }, &body).is_some());
+        assert!(check(&Options { phrases: vec!["Happy".into()], ..Options::default() }, &body).is_some());
+        let russian = alpaca("Просклоняй слово «стол».", "", "Стол, стола…");
+        let options = Options { phrases: vec!["просклоняй".into()], ..Options::default() };
+        assert!(Matcher::new(&options, Language::find("ru")).check(&russian).is_some());
+    }
 }

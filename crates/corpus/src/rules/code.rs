@@ -3,23 +3,22 @@
 //! Each field is scored by what it holds: statements that no prose has weigh [`STRONG`], signs that
 //! prose has now and then weigh 1 each. An instruction that asks for a program lowers the bar.
 
-use super::{Rule, RuleDescriptor, case_sensitive, pattern};
+use super::{Pattern, Rule, RuleDescriptor};
 use crate::example::Body;
 use crate::text::excerpt;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
 pub(super) const DESCRIPTOR: RuleDescriptor = RuleDescriptor {
     rule: Rule::Code,
     drops: "program code, queries, regular expressions, shell commands",
-    defaults: "{ min_score = 4 }",
+    defaults: "{ min_score = 5 }",
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Score from which a field is code. A statement such as `def f(x):` scores 4, a weak sign 1.
+    /// Score from which a field is code. A statement such as `def f(x):` scores 5, a weak sign 1.
     pub min_score: usize,
 }
 
@@ -29,11 +28,11 @@ impl Default for Options {
     }
 }
 
-const STRONG: usize = 4;
+const STRONG: usize = 5;
 /// Where the instruction asks for a program, this much is enough.
 const ASKED_SCORE: usize = 1;
 
-static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
+static STATEMENT: LazyLock<Pattern> = LazyLock::new(|| {
     let alternatives = [
         r"```",
         r"(?m:^)\s*(?:async\s+)?def \w+\s*\(",
@@ -58,33 +57,32 @@ static STATEMENT: LazyLock<Regex> = LazyLock::new(|| {
         r"(?m:^)\s*\w+(?:\.\w+)+\([^\n]*\);?\s*$",
         r"(?m:^)\s*\w+ = (?:\w+\.)*\w+\([^\n]*\);?\s*$",
     ];
-    case_sensitive(&alternatives.join("|"))
+    Pattern::case_sensitive(&alternatives.join("|"))
 });
 
-static WEAK: LazyLock<Regex> = LazyLock::new(|| {
+static WEAK: LazyLock<Pattern> = LazyLock::new(|| {
     let alternatives = [
-        r"[;{}]\s*$",
-        r"(?m:[;{}]\s*$)",
-        r"==|!=|&&|\|\||\+=|-=|:=|->|=>|\+\+",
+        r"(?m:[{}]\s*$)|(?m:[=()][^\n;]*;\s*$)",
+        r"\w\s?(?:==|!=|===)\s?\w|&&|\|\||\+=|-=|:=|\b[a-z_]\w*->[a-z_]|=>|[a-z]\+\+|\+\+[a-z]",
         r"\b\w+\(\)",
         r"\b[a-z]\w*\.[a-z]\w*\(",
         r"\b[a-z]\w*\[\w+\]",
         r"\b[a-z]+_[a-z]+(?:_[a-z]+)*\b\s*[=(]",
         r"\b[a-z]+[A-Z]\w*\s*[=(.]",
-        r"(?m:^)\s*(?://|#)\s?\w",
-        r"(?m:^)\s*\w+\s*=\s*[\[{('\x22\d\w]",
+        r"(?m:^)\s*//\s?\w",
+        r"(?m:^)\s*[a-z_][a-zA-Z_]\w*\s*=\s*[\[{('\x22\d\w]",
         r"(?m:^)\s*\x22\w+\x22\s*:",
         r"\\[dwsb][+*{]|\[[a-z]-z[^\]\n]{0,20}\][+*{]|\^\[|\(\?:",
         r"\b(?:len|range|str|int|sum|max|min|sqrt|printf?|scanf|append|input)\([^)\n]{0,60}\)",
     ];
-    case_sensitive(&alternatives.join("|"))
+    Pattern::case_sensitive(&alternatives.join("|"))
 });
 
 /// Asks for something that is run, not read.
-static ASKED: LazyLock<Regex> = LazyLock::new(|| {
+static ASKED: LazyLock<Pattern> = LazyLock::new(|| {
     let language = r"python|java|javascript|js|typescript|c\+\+|c#|ruby|perl|php|kotlin|golang|rust|swift|scala|matlab|bash|shell|powershell|sql|mysql|nosql|mongodb|html5?|css3?|xml|json|yaml|jquery|react(?:js)?|node(?:\.js)?|django|flask|numpy|pandas|regex|latex|markdown|excel|vba|assembly";
     let thing = r"code|script|program|function|method|class|algorithm|snippet|query|queries|command|regex|regular expression|pseudo-?code|loop|api|endpoint|app(?:lication)?|web ?page|website|database|schema|formula|macro|object|array|string|data structure|statement|component|expression";
-    pattern(&format!(
+    Pattern::new(&format!(
         r"\b(?:{language})(?:\s+\w+)?\s+(?:{thing})s?\b|\b(?:in|using|with|into|to|for)\s+(?:a\s+|the\s+)?(?:{language})(?:\W|$)|\b(?:code|script|program|function|algorithm|query|regex|regular expression|pseudo-?code|snippet|command)\b|\b(?:sql|html|css|python|java|javascript)\b"
     ))
 });
@@ -108,7 +106,7 @@ pub(super) fn check(body: &Body, options: &Options) -> Option<String> {
         let enough =
             (score >= options.min_score && dense) || (asked && name.is_answer() && score >= ASKED_SCORE);
         if let (true, Some(first)) = (enough, first) {
-            let sign = excerpt(first.as_str().trim(), 40);
+            let sign = excerpt(first.trim(), 40);
             return Some(format!("{name} looks like code: `{sign}` (score {score})"));
         }
     }

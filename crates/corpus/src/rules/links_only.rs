@@ -1,8 +1,7 @@
 //! A field that is little more than links: what lies behind them is not in the data set.
 
-use super::{Rule, RuleDescriptor, pattern};
+use super::{Pattern, Rule, RuleDescriptor};
 use crate::example::Body;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
@@ -25,13 +24,12 @@ impl Default for Options {
     }
 }
 
-static LINK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r#"(?:\bhttps?://|\bftp://|\bwww\.)[^\s<>"'()\[\]]+|\b[\w.+-]+@[\w-]+\.[\w.]+"#)
-});
+static LINK: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern::new(r#"(?:\bhttps?://|\bftp://|\bwww\.)[^\s<>"'()\[\]]+"#));
 
 pub(super) fn check(body: &Body, options: &Options) -> Option<String> {
     body.fields().find_map(|(name, text)| {
-        let linked: usize = LINK.find_iter(text).map(|link| letters(link.as_str())).sum();
+        let linked: usize = LINK.find_iter(text).map(|link| letters(&link)).sum();
         let share = linked as f64 / letters(text).max(1) as f64;
         (share > options.max_link_share).then(|| format!("{:.0} % of {name} are links", 100.0 * share))
     })
@@ -55,7 +53,6 @@ mod tests {
         assert!(found("https://www.nytimes.com/2020/08/22/world/news.html"));
         assert!(found("Link: https://en.wikipedia.org/wiki/Bee"));
         assert!(found("1. www.bees.org/about-us\n2. https://honey.example.com/shop"));
-        assert!(found("someone@example.com"));
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! Markup inside the text: HTML, LaTeX, tables, embedded pictures. Translators break it.
 
-use super::{Rule, RuleDescriptor, case_sensitive, pattern};
+use super::{Pattern, Rule, RuleDescriptor};
 use crate::example::Body;
 use crate::text::excerpt;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
@@ -30,28 +29,28 @@ impl Default for Options {
     }
 }
 
-static HTML: LazyLock<Regex> = LazyLock::new(|| {
+static HTML: LazyLock<Pattern> = LazyLock::new(|| {
     let tags = "html|head|body|div|span|p|br|hr|b|i|u|em|strong|small|sup|sub|a|img|table|thead|tbody|tr|td|th|ul|ol|li|dl|dt|dd|h[1-6]|title|meta|link|script|style|form|input|button|label|select|option|textarea|nav|header|footer|main|section|article|aside|figure|video|audio|source|iframe|canvas|svg|path|center|font|blockquote|code|pre|mark|del|ins";
-    pattern(&format!(
+    Pattern::new(&format!(
         r"</?(?:{tags})(?:\s[^<>]*)?/?>|<!doctype|<!--|<\?xml|<[a-z][\w:-]*(?:\s[^<>]*)?>[^<>]*</[a-z]|&(?:nbsp|amp|lt|gt|quot|#\d{{2,5}});"
     ))
 });
 
-static LATEX: LazyLock<Regex> = LazyLock::new(|| {
-    case_sensitive(
+static LATEX: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::case_sensitive(
         r"\\(?:frac|d?frac|sqrt|begin|end|int|sum|prod|lim|cdot|times|div|pm|leq?|geq?|neq|infty|pi|theta|alpha|beta|gamma|delta|Delta|lambda|mu|sigma|omega|left|right|text|mathrm|mathbf|mathbb|overline|vec|hat|partial|nabla|rightarrow|Rightarrow|to|in|quad|ldots|dots|section|subsection|title|author|item|documentclass|usepackage|textbf|textit|emph|cite|ref|label)(?:\b|\{|_|\^)|\\[\(\[]|\$\$|\$[^$\s][^$\n]{0,60}[\\^_{}][^$\n]{0,60}\$",
     )
 });
 
-static TABLE: LazyLock<Regex> = LazyLock::new(|| {
+static TABLE: LazyLock<Pattern> = LazyLock::new(|| {
     // A row of dashes under a row of cells; two rows of three cells; a frame of plus and minus.
-    case_sensitive(
+    Pattern::case_sensitive(
         r"\|[^\n]*\n\s*\|?\s*:?-{2,}[:\s]*\||(?m:^)[^|\n]*\|[^|\n]+\|[^\n]*\n[^|\n]*\|[^|\n]+\|[^\n]*(?:\n|$)|\+-{3,}\+|(?m:^)[^|\n]{1,40}\|[^|\n]+\n\s*:?-{2,}[\s:]*\|",
     )
 });
 
-static PICTURE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
+static PICTURE: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(
         r"!\[[^\]\n]*\]\s*[(\[]|\[\[(?:file|image|category):|\{\{[a-z][^{}\n]{2,}\}\}|\[/?(?:img|url|quote|b|i)\]",
     )
 });
@@ -70,7 +69,7 @@ pub(super) fn check(body: &Body, options: &Options) -> Option<String> {
         }
         kinds.iter().filter(|(on, ..)| *on).find_map(|(_, what, markup)| {
             let found = markup.find(text)?;
-            Some(format!("{name} holds {what}: `{}`", excerpt(found.as_str().trim(), 40)))
+            Some(format!("{name} holds {what}: `{}`", excerpt(found.trim(), 40)))
         })
     })
 }

@@ -1,10 +1,9 @@
 //! Exercises in translation: translated, they ask to turn the target language into itself.
 
-use super::{Phrases, Rule, RuleDescriptor, pattern};
+use super::{Pattern, Phrases, Rule, RuleDescriptor, ascii};
 use crate::example::{Body, FieldName};
 use crate::language::{LANGUAGES, Language};
 use crate::text::excerpt;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 use std::sync::LazyLock;
 
@@ -28,12 +27,12 @@ pub(crate) struct Matcher {
     phrases: Phrases,
 }
 
-static TRANSLATE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b(?:mis)?translat(?:e|es|ed|ing|ion|ions|or|ors)\b"));
+static TRANSLATE: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern::new(r"\b(?:mis)?translat(?:e|es|ed|ing|ion|ions|or|ors)\b"));
 
 /// Other things that are translated: genes, shapes, ideas.
-static OTHER_SENSE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
+static OTHER_SENSE: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(
         r"\b(?:m?RNA|DNA|ribosom|codon|protein|genetic|polypeptide)|translation (?:matrix|vector|of the (?:graph|figure|shape|triangle))|\btranslat\w+ (?:\w+ ){0,3}into (?:action|practice|reality|success|sales|results|profit)",
     )
 });
@@ -57,18 +56,18 @@ static NAMES: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// "in French" where it ends the thought: "in French cuisine" is about something else.
-static IN_LANGUAGE: LazyLock<Regex> = LazyLock::new(|| {
+static IN_LANGUAGE: LazyLock<Pattern> = LazyLock::new(|| {
     let names = &*NAMES;
-    pattern(&format!(
-        r#"\b(?:in|into|to|from)\s+(?-i:{names})\s*(?:$|["'“”‘’.,;:?!)\n]|(?:language|that|to|and|into|introducing|using|with|for|is|means?|meaning|word|phrase)\b)|\b(?-i:{names})\s+(?:translations?|equivalents?|words?|phrases?|sentences?|expressions?|alphabet|vocabulary|grammar|idioms?|version of|verbs?|nouns?|pronunciation|for ["'“‘])"#
+    Pattern::new(&format!(
+        r#"\b(?:in|into|to|from)\s+(?-i:{names})\s*(?:$|["'.,;:?!)\n]|(?:language|that|to|and|into|introducing|using|with|for|is|means?|meaning|word|phrase)\b)|\b(?-i:{names})\s+(?:translations?|equivalents?|words?|phrases?|sentences?|expressions?|alphabet|vocabulary|grammar|idioms?|version of|verbs?|nouns?|pronunciation|for ["'])"#
     ))
 });
 
 /// An answer that says it is a translation.
-static ANSWER: LazyLock<Regex> = LazyLock::new(|| {
+static ANSWER: LazyLock<Pattern> = LazyLock::new(|| {
     let names = &*NAMES;
-    pattern(&format!(
-        r#"\btranslat(?:es|ed) (?:to|as|into|from) ["'“‘A-Z]|\b(?-i:{names}) (?:translation|word|equivalent) (?:of|for) |\b(?:is|means?) ["'“‘][^"'”’\n]{{1,60}}["'”’] in (?-i:{names})\b"#
+    Pattern::new(&format!(
+        r#"\btranslat(?:es|ed) (?:to|as|into|from) (?-i:["'A-Z])|\b(?-i:{names}) (?:translation|word|equivalent) (?:of|for) |\b(?:is|means?) ["'][^"'\n]{{1,60}}["'] in (?-i:{names})\b"#
     ))
 });
 
@@ -81,22 +80,24 @@ impl Matcher {
     pub(super) fn check(&self, body: &Body) -> Option<String> {
         body.fields().find_map(|(name, text)| {
             let own = (!name.is_answer()).then(|| self.phrases.find(text)).flatten();
-            let found = own.or_else(|| if self.english { english(name, text, body) } else { None })?;
-            Some(format!("{name}: `{}`", excerpt(found.trim(), 40)))
+            if let Some(phrase) = own {
+                return Some(format!("{name}: `{phrase}`"));
+            }
+            let sign = if self.english { english(name, &ascii(text), body)? } else { return None };
+            Some(format!("{name}: `{}`", excerpt(sign.trim(), 40)))
         })
     }
 }
 
-fn english<'a>(name: FieldName, text: &'a str, body: &Body) -> Option<&'a str> {
+fn english(name: FieldName, text: &str, body: &Body) -> Option<String> {
     let found = match name {
-        FieldName::Instruction | FieldName::Message(..) if !name.is_answer() => {
-            TRANSLATE.find(text).or_else(|| IN_LANGUAGE.find(text))
-        }
         FieldName::Text => None,
-        _ => ANSWER.find(text),
+        FieldName::Input => ANSWER.find(text),
+        _ if name.is_answer() => ANSWER.find(text),
+        _ => TRANSLATE.find(text).or_else(|| IN_LANGUAGE.find(text)),
     }?;
     let other_sense = body.fields().any(|(_, text)| OTHER_SENSE.is_match(text));
-    (!other_sense).then_some(found.as_str())
+    (!other_sense).then(|| found.into_owned())
 }
 
 #[cfg(test)]

@@ -20,10 +20,12 @@ pub mod wrong_language;
 use crate::config::{CleanConfig, Switch};
 use crate::example::Example;
 use crate::language::Language;
-use regex::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+use unicode_normalization::UnicodeNormalization;
 
 /// A cleaning rule by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,8 +35,8 @@ pub enum Rule {
     Markers,
     ControlCharacters,
     TooLong,
-    WrongLanguage,
     MentionsTranslation,
+    WrongLanguage,
     Code,
     Markup,
     LinksOnly,
@@ -59,8 +61,8 @@ pub const RULES: [RuleDescriptor; 12] = [
     markers::DESCRIPTOR,
     control_characters::DESCRIPTOR,
     too_long::DESCRIPTOR,
-    wrong_language::DESCRIPTOR,
     mentions_translation::DESCRIPTOR,
+    wrong_language::DESCRIPTOR,
     code::DESCRIPTOR,
     markup::DESCRIPTOR,
     links_only::DESCRIPTOR,
@@ -152,11 +154,11 @@ impl<'a> RuleSet<'a> {
                 on.then(|| control_characters::check(body))?.map(say(Rule::ControlCharacters))
             })
             .or_else(|| with(&config.too_long, |o| too_long::check(body, o)).map(say(Rule::TooLong)))
+            .or_else(|| self.translation.as_ref()?.check(body).map(say(Rule::MentionsTranslation)))
             .or_else(|| {
                 with(&config.wrong_language, |o| wrong_language::check(body, o, self.language?))
                     .map(say(Rule::WrongLanguage))
             })
-            .or_else(|| self.translation.as_ref()?.check(body).map(say(Rule::MentionsTranslation)))
             .or_else(|| with(&config.code, |o| code::check(body, o)).map(say(Rule::Code)))
             .or_else(|| with(&config.markup, |o| markup::check(body, o)).map(say(Rule::Markup)))
             .or_else(|| with(&config.links_only, |o| links_only::check(body, o)).map(say(Rule::LinksOnly)))
@@ -164,19 +166,55 @@ impl<'a> RuleSet<'a> {
     }
 }
 
-/// A pattern of a rule. Letter case is ignored; `\b`, `\w`, `\d` and `\s` are meant for ASCII, which
-/// keeps the matcher on its fast path in texts with curly quotes and dashes.
-fn pattern(text: &str) -> Regex {
-    case_sensitive(&format!("(?i){text}"))
+/// A pattern of a rule, matched on bytes: `\w`, `\b` and letter case are ASCII's, `.` and `[^x]` one byte.
+/// So the automata stay small enough to run at full speed over every text.
+pub(crate) struct Pattern(Regex);
+
+impl Pattern {
+    /// Letter case is ignored.
+    fn new(pattern: &str) -> Self {
+        Self::build(pattern, true)
+    }
+
+    /// Where letter case tells something.
+    fn case_sensitive(pattern: &str) -> Self {
+        Self::build(pattern, false)
+    }
+
+    fn build(pattern: &str, ignore_case: bool) -> Self {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.unicode(false).case_insensitive(ignore_case).size_limit(1 << 27).dfa_size_limit(1 << 24);
+        Self(builder.build().expect("patterns are constants of this crate, and a test compiles each"))
+    }
+
+    /// The first match, broken characters at its ends replaced.
+    fn find<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {
+        self.find_iter(text).next()
+    }
+
+    fn find_iter<'t>(&self, text: &'t str) -> impl Iterator<Item = Cow<'t, str>> {
+        self.0.find_iter(text.as_bytes()).map(|found| String::from_utf8_lossy(found.as_bytes()))
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text.as_bytes())
+    }
 }
 
-/// As [`pattern`], where letter case tells something.
-fn case_sensitive(text: &str) -> Regex {
-    let mut ascii = text.to_string();
-    for class in [r"\b", r"\w", r"\d", r"\s"] {
-        ascii = ascii.replace(class, &format!("(?-u:{class})"));
+/// A text as [`Pattern`]s of prose read it: every character one ASCII byte, curly quotes and dashes
+/// straight, letters without their accents, all other characters `\x1a`.
+fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return text.into();
     }
-    Regex::new(&ascii).expect("patterns are constants of this crate, and a test compiles each")
+    let one = |c: char| match c {
+        c if c.is_ascii() => c,
+        '“' | '”' | '„' | '«' | '»' | '″' => '"',
+        '‘' | '’' | '‚' | '′' => '\'',
+        '‐'..='―' | '−' => '-',
+        _ => std::iter::once(c).nfd().next().filter(char::is_ascii).unwrap_or('\x1a'),
+    };
+    text.chars().map(one).collect::<String>().into()
 }
 
 /// The user's own phrases: found literally, as whole words, letter case ignored.
@@ -222,6 +260,11 @@ mod tests {
     #[test]
     fn rules_are_listed_in_the_order_in_which_they_are_tried() {
         assert!(RULES.is_sorted_by_key(|descriptor| descriptor.rule));
+    }
+
+    #[test]
+    fn ascii_keeps_one_byte_for_every_character() {
+        assert_eq!(ascii("“cliché” — naïve, 漢!"), "\"cliche\" - naive, \u{1a}!");
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub(super) fn check(body: &Body, options: &Options, language: &Language) -> Opti
         }
         let guess = Language::detect(text)?;
         let confirmed = guess.code != language.code
-            && guess.common_share(text) >= MIN_COMMON_SHARE
-            && guess.common_share(text) > language.common_share(text);
+            && guess.running_share(text) >= MIN_COMMON_SHARE
+            && guess.running_share(text) > language.common_share(text);
         confirmed.then(|| format!("{name} looks like {}", guess.name))
     })
 }
@@ -112,6 +112,7 @@ mod tests {
             "Lorem ipsum dolor sit amet, consectetur",
             "H2SO4 + 2 NaOH -> Na2SO4 + 2 H2O",
             "42",
+            "1. Los Angeles\n2. San Francisco\n3. San Diego\n4. Las Vegas",
             "Quito, La Paz, Santa Cruz de la Sierra",
         ] {
             assert_eq!(found("en", text), None, "{text}");
