@@ -4,7 +4,6 @@ mod demo;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
@@ -51,24 +50,6 @@ fn demo_assets(arguments: &DemoAssets) -> Result<()> {
     if let Some(file) = &arguments.pretraining {
         demo::write_pretraining(&texts, file)?;
     }
-    summarise(&texts);
+    eprint!("{}", demo::summarise(&texts, &arguments.out.join("model"))?);
     Ok(())
-}
-
-/// Rows per kind, on stderr.
-fn summarise(texts: &demo::Texts) {
-    let mut kinds: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
-    for (at, rows) in [&texts.training, &texts.validation, &texts.test].into_iter().enumerate() {
-        rows.iter().for_each(|row| kinds.entry(row.kind).or_default()[at] += 1);
-    }
-    eprintln!("{:<12} {:>10} {:>10} {:>10}", "kind", "training", "validation", "test");
-    for (kind, [training, validation, test]) in kinds {
-        eprintln!("{kind:<12} {training:>10} {validation:>10} {test:>10}");
-    }
-    eprintln!(
-        "{} instructions with dirt, {} segments in the memory, {} pretraining texts",
-        texts.instructions.len(),
-        texts.memory.len(),
-        texts.pretraining.len()
-    );
 }

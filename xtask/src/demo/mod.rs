@@ -20,12 +20,14 @@ mod plain;
 mod random;
 mod rows;
 mod stories;
+mod summary;
 mod tokenizer;
 mod wording;
 mod words;
 mod write;
 
 pub use random::SEED;
+pub use summary::summarise;
 pub use tokenizer::TokenizerFiles;
 pub use write::{write_pretraining, write_texts};
 
