@@ -178,6 +178,21 @@ fn pretraining_asks_nothing_that_is_held_out_and_nothing_in_russian() {
 }
 
 #[test]
+fn no_plain_sentence_is_an_answer() {
+    let rows = || TEXTS.training.iter().chain(&TEXTS.validation).chain(&TEXTS.test);
+    let answers: HashSet<String> =
+        rows().flat_map(both_languages).map(|fields| folded(&fields.output)).collect();
+    let mut plain = 0;
+    for example in &TEXTS.pretraining {
+        if let Body::Text { text } = &example.body {
+            assert!(!answers.contains(&folded(text)), "{text}");
+            plain += 1;
+        }
+    }
+    assert!(plain > 5_000, "{plain}");
+}
+
+#[test]
 fn an_instruction_has_one_answer() {
     let mut answers: HashMap<String, &str> = HashMap::new();
     for fields in TEXTS.training.iter().chain(&TEXTS.validation).chain(&TEXTS.test).flat_map(both_languages) {

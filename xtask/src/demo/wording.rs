@@ -98,11 +98,7 @@ impl Slots {
             let Some((_, text)) = self.0.iter().find(|(n, _)| *n == lower) else {
                 bail!("{pattern:?} wants {{{name}}}; the task has {:?}", self.0);
             };
-            if lower == name {
-                filled.push_str(text)
-            } else {
-                filled.push_str(&capitalised(text))
-            }
+            filled.push_str(&if lower == name { text.clone() } else { capitalised(text) });
             rest = after;
         }
         filled.push_str(rest);
