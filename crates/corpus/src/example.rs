@@ -119,10 +119,13 @@ impl fmt::Display for FieldName {
     }
 }
 
+/// The fields of a body that is no conversation.
+type Fixed<T> = [Option<(FieldName, T)>; 3];
+
 impl Body {
     /// Every text field with its name, in reading order; empty ones too.
     pub fn fields(&self) -> impl Iterator<Item = (FieldName, &str)> {
-        let (fixed, messages): ([Option<(FieldName, &str)>; 3], &[Message]) = match self {
+        let (fixed, messages): (Fixed<&str>, &[Message]) = match self {
             Self::Alpaca { instruction, input, output } => (
                 [
                     Some((FieldName::Instruction, instruction)),
@@ -141,7 +144,7 @@ impl Body {
 
     /// Every text field with its name, in reading order, to be changed in place.
     pub fn fields_mut(&mut self) -> impl Iterator<Item = (FieldName, &mut String)> {
-        let (fixed, messages): ([Option<(FieldName, &mut String)>; 3], &mut [Message]) = match self {
+        let (fixed, messages): (Fixed<&mut String>, &mut [Message]) = match self {
             Self::Alpaca { instruction, input, output } => (
                 [
                     Some((FieldName::Instruction, instruction)),

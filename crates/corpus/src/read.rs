@@ -54,7 +54,7 @@ pub fn read_examples_from(reader: impl Read, name: &str) -> Result<Vec<Example>,
             input.read_to_end(&mut start).map_err(|e| source.read_error(e))?;
             source.parse_array(&start)?
         }
-        b'{' => source.parse_lines(start, input)?,
+        b'{' => source.parse_lines(&start, input)?,
         other => {
             let found = format!("begins with {:?}", char::from(other));
             return Err(Error::Format { file: name.into(), found });
@@ -93,7 +93,7 @@ impl Source<'_> {
     }
 
     /// `start` holds the first lines (blank but for the last), `rest` what follows.
-    fn parse_lines(&self, start: Vec<u8>, mut rest: impl BufRead) -> Result<Vec<Example>, Error> {
+    fn parse_lines(&self, start: &[u8], mut rest: impl BufRead) -> Result<Vec<Example>, Error> {
         let mut examples = Vec::new();
         let mut number = start.iter().filter(|&&b| b == b'\n').count();
         if !start.ends_with(b"\n") {

@@ -64,17 +64,17 @@ static TOPICS: LazyLock<Vec<Topic>> = LazyLock::new(|| {
 });
 
 const GRAMMAR: &[&str] = &[
-    r"\bgramma(?:r|rs|tical|tically|rian)\b",
+    r"\b(?:un)?gramma(?:r|tic)",
     r"\bsubject[- ]verb\b|\brun[- ]on sentence|\bsentence fragment|\b(?:dangling|misplaced) modifier",
     r"\bsyntax (?:tree|of the)|\bsyntactic|\bmorpheme|\bmorpholog(?:y|ical) of the word|\bproof-?read",
 ];
 
 const WORD_FORMS: &[&str] = &[
-    r"\b(?:verb|past|present|future|correct|different|simple|perfect|continuous|progressive|same|right|appropriate|proper|the|in|wrong|consistent|given|specified|which|what|another) tenses?\b",
+    r"\btenses?\b",
     r"\b(?:past|present|future) (?:simple|perfect|continuous|progressive|participle)|\bsimple (?:past|present|future)\b",
     r"\b(?:active|passive|active/passive)[- ](?:voice|form|construction|sentence)|\bpassive to (?:an? )?active|\bactive to (?:a )?passive|\bpassively\b|\bin (?:the )?(?:passive|active)\b",
-    r"\b(?:first|second|third|1st|2nd|3rd)[- ]person(?:al)?\b",
-    r"\b(?:singular|plural)s?\b|\bpossessive|\bconjugat(?:e|ed|ion|ing)\b|\bcomparative (?:form|adjective|degree)|\bsuperlative",
+    r"\b(?:first|second|third|1st|2nd|3rd)[- ]person (?:singular|plural|form|pronouns?|verb|conjugation)",
+    r"\b(?:singulars?\b|plural)|\bpossessive|\bconjugat(?:e|ed|ion|ing)\b|\bcomparative (?:form|adjective|degree)|\bsuperlative",
     r"\b(?:reported|indirect|direct) speech|\bto the (?:interrogative|imperative)\b|\b(?:interrogative|imperative|exclamatory|declarative|subjunctive) (?:form|sentence|mood|statement)|\bsubjunctive\b|\bconditional (?:sentence|form|clause)",
     r"\binfinitives?\b|\bgerunds?\b|\bparticiples?\b|\bcontracted form|\bcontractions? (?:in|of|for|from)|\b(?:using|use|without|with|expand the|remove|any) contractions?\b",
 ];
@@ -96,8 +96,8 @@ const SENTENCE_STRUCTURE: &[&str] = &[
 ];
 
 const SPELLING: &[&str] = &[
-    r"\b(?:mis)?spell(?:ing|ings|ed|t)\b|\bspell[- ]?check|\bspell(?:s)? (?:the|out|it|this|that|each|correctly|\x22|')|\bmisspell|\btypos?\b|\btypographical",
-    r"\bpunctuat(?:e|ed|es|ing|ion)\b|\b(?:missing|add|adding|insert|correct|place|placing|put|use|using|remove|needs?|necessary|proper) (?:the |a |any |all |an )?(?:\w+ )?(?:commas?|apostrophes?|semi-?colons?|colons?|quotation marks?|hyphens?|periods? (?:to|at)|exclamation (?:mark|point)s?|question marks?)\b",
+    r"\b(?:mis)?spell(?:ing|ings|ed|t)\b|\bspell[- ]?check|\bspell(?:s)? (?:the|out|it|this|that|each|correctly|\x22|')|\bmiss?pel|\btypos?\b|\btypographical",
+    r"\bpunctuat|\b(?:missing|add|adding|insert|correct|place|placing|put|use|using|remove|needs?|necessary|proper) (?:the |a |any |all |an )?(?:\w+ )?(?:commas?|apostrophes?|semi-?colons?|colons?|quotation marks?|hyphens?|periods? (?:to|at)|exclamation (?:mark|point)s?|question marks?)\b",
     r"\bcapitali[sz](?:e|ed|ing|ation) (?:of|the|each|all|every|any|first|correct|words?|letters?|this|it|in|and|appropriate|where|properly|only|errors?|mistakes?)\b|\b(?:correct|proper|incorrect|incorrectly|correctly) capitali[sz]|\btitle[- ]case|\bcapital letters?|\b(?:upper|lower)[- ]?case letters?",
     r"\bhyphenat|\babbreviat(?:e|ed|es|ion|ions)\b|\bacronyms?\b|\binitialism|\bdiacritic",
 ];
@@ -106,7 +106,7 @@ const MISTAKES: &[&str] = &[
     r"\b(?:correct|fix|find|identify|spot|detect|edit|locate|check|point out|highlight|remove|eliminate|recogni[sz]e|amend|rectify)\b[^.?!\n]{0,40}\b(?:errors?|mistakes?)\b[^.?!\n]{0,20}\b(?:in|from|of|within) (?:the|this|a|that|these|my|each)\b[^.?!\n]{0,20}\b(?:sentence|text|paragraph|passage|phrase|writing|essay|letter|email|piece|document|statement)",
     r"\b(?:errors?|mistakes?)\b[^.?!\n]{0,15}\b(?:sentence|paragraph|passage|phrase)|\b(?:sentence|paragraph|phrase)[^.?!\n]{0,25}\b(?:errors?|mistakes?)\b",
     r"^\s*(?:please )?(?:correct|fix) (?:the |this |these |following |given |any |all )+(?:following |given |incorrect |faulty )?(?:sentences?|phrases?|text|errors?|mistakes?)\b",
-    r"\b(?:is|are|if|whether) (?:the |this |these |following |given |a )+(?:following |given )?(?:sentence|phrase)s? (?:is |are )?(?:correct|incorrect|right|wrong)\b|\b(?:in)?correct sentence|\bcorrect (?:form|version|usage|use|way to (?:say|write|use|spell|phrase)|word (?:to|for|in|from))\b|\b(?:incorrect|wrong|incorrectly|misused|correct) words?\b",
+    r"\b(?:is|are|if|whether) (?:the |this |these |following |given |a )+(?:following |given )?(?:sentence|phrase)s? (?:is |are )?(?:correct|incorrect|right|wrong)\b|\bsentences?\b[^.?!\n]{0,40}(?:\bis|it's|\bare) (?:in)?correct\b|\b(?:in)?correct sentence|\bcorrect (?:form|version|usage|use|way to (?:say|write|use|spell|phrase)|word (?:to|for|in|from))\b|\b(?:incorrect|wrong|incorrectly|misused|correct) words?\b",
 ];
 
 const SOUND: &[&str] = &[
@@ -120,7 +120,7 @@ const LETTERS: &[&str] = &[
     r"\bletters? \(?[\x22']?[a-z][\x22']?\b(?:[^a-z]|$)|\bletters (?:of|in|from|to) (?:the |a |each |this )?(?:given |following )?(?:\w+ )?(?:words?|alphabet|string|sentence|name|phrase|list|letters)|\bnumber of letters|\bfrom the (?:following |given )?letters\b",
     r"\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |a |an )?(?:letters? |same |prefix |suffix |vowel |sound |word )*[\x22']-?[a-z]{1,4}-?[\x22']|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) (?:with|in) (?:the |an? )?(?:same )?(?:letter|vowel|sound|consonant)|\b(?:start|starts|starting|begin|begins|beginning|end|ends|ending) with [A-Z]\b",
     r"\b(?:alphabetical|alphabetic|lexicographic(?:al)?) order|\balphabeti[sz]e|\balphabetically\b",
-    r"\breverse (?:the |this )?(?:order of )?(?:the )?(?:following |given )?(?:letters|word\b|words\b|string|sentence|characters|phrase|text)|\b(?:word|sentence|string|spelled|written|letters) backwards?\b|\bpig latin\b|\bmorse code\b|\b(?:caesar|substitution|shift|vigen\w+) cipher|\bcipher\b|\brot-?13\b",
+    r"\bwords in reverse\b|\balphabet backwards?\b|\bsubstrings?\b|\bletters long\b|\breverse (?:the |this )?(?:order of )?(?:the )?(?:following |given )?(?:letters|word\b|words\b|string|sentence|characters|phrase|text)|\b(?:word|sentence|string|spelled|written|letters) backwards?\b|\bpig latin\b|\bmorse code\b|\b(?:caesar|substitution|shift|vigen\w+) cipher|\bcipher\b|\brot-?13\b",
     r"\b(?:root|stem|prefix(?:es)?|suffix(?:es)?)\b[^.?!\n]{0,25}\bwords?\b|\bwords?\b[^.?!\n]{0,40}\b(?:root|prefix(?:es)?|suffix(?:es)?)\b|\bprefix(?:es)?\b|\bsuffix(?:es)?\b|\betymolog|\bword origin|\borigin of the word|\blemma|\bstemming\b|\btokeni[sz]e",
 ];
 
@@ -158,7 +158,7 @@ static INPUT: LazyLock<Pattern> = LazyLock::new(|| {
 /// What looks like one of the topics and is none.
 static OTHER_SENSE: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(
-        r"\b(?:magic|magical|cast(?:s|ing)? (?:a|the)|love|evil|dry|cold) spells?\b|\bstem cells?\b|\btense (?:situation|moment|atmosphere|mood|scene|relationship|negotiation|muscle|conversation|meeting)|\bfactual|\bpasswords?\b",
+        r"\b(?:magic|magical|cast(?:s|ing)? (?:a|the)|love|evil|dry|cold) spells?\b|\bstem cells?\b|\btense (?:situation|moment|atmosphere|mood|scene|relationship|negotiation|muscle|conversation|meeting)|\b(?:feel|feels|feeling|felt|is|was|are|were|very|so|get|getting|and|or) tense\b|\bfactual|\bpasswords?\b",
     )
 });
 
@@ -224,6 +224,7 @@ mod tests {
             ("grammar", "Fix the run-on sentence."),
             ("word forms", "Change the sentence to the past tense."),
             ("word forms", "Convert this sentence from passive to active voice."),
+            ("word forms", "Convert the sentence from one tense to another."),
             ("word forms", "Write the plural form of the noun \"ox\"."),
             ("parts of speech", "Find all the verbs in the text."),
             ("parts of speech", "Identify the adjective in the sentence."),

@@ -71,9 +71,9 @@ static WEAK: LazyLock<Pattern> = LazyLock::new(|| {
         r"\b[a-z]+[A-Z]\w*\s*[=(.]",
         r"(?m:^)\s*//\s?\w",
         r"(?m:^)\s*[a-z_][a-zA-Z_]\w*\s*=\s*[\[{('\x22\d\w]",
-        r"(?m:^)\s*\x22\w+\x22\s*:",
+        r"(?m:^)\s*[\x22']\w+[\x22']\s*:|(?m:^)\s*[a-z-]+: [^;\n]{1,40};\s*$",
         r"\\[dwsb][+*{]|\[[a-z]-z[^\]\n]{0,20}\][+*{]|\^\[|\(\?:",
-        r"\b(?:len|range|str|int|sum|max|min|sqrt|printf?|scanf|append|input)\([^)\n]{0,60}\)",
+        r"\b(?:len|range|str|int|sum|max|min|sqrt|printf?|scanf|append|input)\([^)\n]{0,60}\)|\bprint\(",
     ];
     Pattern::case_sensitive(&alternatives.join("|"))
 });

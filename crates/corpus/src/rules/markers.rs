@@ -38,7 +38,7 @@ static NO_INPUT: LazyLock<Pattern> = LazyLock::new(|| {
 
 /// A whole field in brackets that stands for something absent: `<image of a chart>`, `[link to article]`.
 static ABSENT: LazyLock<Pattern> = LazyLock::new(|| {
-    let what = "insert|link|image|img|photo|picture|screenshot|figure|graph|chart|diagram|audio|video|clip|recording|file|attach|document|article|text|passage|paragraph|excerpt|essay|story|poem|data|dataset|table|list|description|website|url|output|input|content|sample|example|provided|here|name|drawing|sketch|map|cloud|song|music|code";
+    let what = "insert|link|logo|image|img|photo|picture|screenshot|figure|graph|chart|diagram|audio|video|clip|recording|file|attach|document|article|text|passage|paragraph|excerpt|essay|story|poem|data|dataset|table|list|description|website|url|output|input|content|sample|example|provided|here|name|drawing|sketch|map|cloud|song|music|code";
     Pattern::new(&format!(
         r"^\s*(?:<[^<>\n]{{0,60}}\b(?:{what})[a-z]*\b[^<>\n]{{0,60}}>|\[[^\[\]\n\x22']{{0,60}}\b(?:{what})[a-z]*\b[^\[\]\n\x22']{{0,60}}\])\W*$"
     ))
