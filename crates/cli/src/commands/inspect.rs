@@ -5,13 +5,14 @@ mod table;
 
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use colours::{Marks, paint};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tolmach_corpus::Example;
 use tolmach_tokenize::{
-    ExampleEncoder, MaskConfig, Measure, OverLong, PromptTemplate, Survey, TokenExample, Tokenizer,
-    looks_pretokenized, measure_examples, measure_token_examples, read_token_examples,
+    BUILT_IN_TEMPLATES, ExampleEncoder, MaskConfig, Measure, OverLong, PromptTemplate, Survey, TokenExample,
+    Tokenizer, looks_pretokenized, measure_examples, measure_token_examples, read_token_examples,
 };
 
 /// Show in colour what is trained, and measure a data set: fertility, lengths, oddities
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     tokenizer: PathBuf,
     /// Prompt template
-    #[arg(long, default_value = "alpaca-en", value_name = "NAME")]
+    #[arg(long, default_value = "alpaca-en", value_name = "NAME", value_parser = template_names())]
     template: String,
     /// Longest example that training would take, in tokens; longer ones are reported
     #[arg(long, value_name = "TOKENS")]
@@ -48,6 +49,11 @@ pub struct Args {
     example: Option<String>,
 }
 
+fn template_names() -> PossibleValuesParser {
+    BUILT_IN_TEMPLATES.iter().map(|t| PossibleValue::new(t.name).help(t.about)).collect::<Vec<_>>().into()
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "every command is handed its arguments")]
 pub fn run(args: Args, ui: &Ui) -> Outcome {
     let template = PromptTemplate::named(&args.template).map_err(Failure::usage)?;
     let tokenizer = Tokenizer::load(&args.tokenizer)?;

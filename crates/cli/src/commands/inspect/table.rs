@@ -39,10 +39,11 @@ pub fn render(survey: &Survey, has_preamble: bool) -> String {
     );
     histogram(&mut out, lengths);
     for count in &survey.lints {
+        let noun = if count.examples == 1 { "example" } else { "examples" };
         let more = if count.ids.len() < count.examples { ", …" } else { "" };
         let _ = writeln!(
             out,
-            "\x1b[33m{:>7} examples\x1b[0m {}: {}{more}",
+            "\x1b[33m{} {noun}\x1b[0m: {} ({}{more})",
             count.examples,
             count.lint.explanation(),
             count.ids.join(", ")
@@ -58,11 +59,13 @@ pub fn render(survey: &Survey, has_preamble: bool) -> String {
 fn histogram(out: &mut String, lengths: &Lengths) {
     let most = lengths.histogram.iter().copied().max().unwrap_or(0);
     let buckets = lengths.histogram.len();
-    for (k, &examples) in lengths.histogram.iter().enumerate() {
+    let filled = lengths.histogram.iter().enumerate().skip_while(|&(_, &examples)| examples == 0);
+    for (k, &examples) in filled {
         let (first, full) = (k * lengths.bucket_tokens + 1, (k + 1) * lengths.bucket_tokens);
         let last = if k + 1 == buckets { lengths.max.max(full) } else { full };
+        let range = if first == last { first.to_string() } else { format!("{first}–{last}") };
         let bar = "█".repeat((examples * BAR).div_ceil(most.max(1)));
-        let _ = writeln!(out, "{first:>7}–{last:<8} {bar} {examples}");
+        let _ = writeln!(out, "{range:>16} {bar} {examples}");
     }
 }
 
@@ -88,7 +91,7 @@ mod tests {
             tokens_per_word: 2.0,
             characters_per_token: 3.0,
             bytes_per_token: 4.5,
-            lengths: Lengths { bucket_tokens: 16, histogram: vec![1, 0, 2], ..Lengths::default() },
+            lengths: Lengths { bucket_tokens: 16, histogram: vec![0, 1, 0, 2], ..Lengths::default() },
             lints: vec![LintCount { lint: Lint::OverLong, examples: 2, ids }],
         };
         let text = render(&survey, true);
@@ -97,9 +100,9 @@ mod tests {
         {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }
-        assert!(text.contains("33–48"), "{text}");
-        assert!(text.contains("2 examples\x1b[0m longer than the maximum"), "{text}");
-        assert!(text.ends_with("a, …"), "{text}");
+        assert!(text.contains(" 17–32 ") && text.contains(" 49–64 ") && !text.contains(" 1–16 "), "{text}");
+        assert!(text.contains("2 examples\x1b[0m: longer than the maximum"), "{text}");
+        assert!(text.ends_with("(a, …)"), "{text}");
         assert!(!render(&survey, false).contains("preamble"));
         assert!(render(&Survey::default(), true).ends_with("nothing odd found"));
     }
