@@ -7,6 +7,10 @@
 //! T time (packed tokens) · C hidden · F ffn · H heads · K kv heads · D head dim · V vocabulary · R rank.
 //! Matrices are row-major. A linear layer's weight is `[out, in]`, as in PyTorch.
 
+// The scenarios of `tests/common` name the crate from outside.
+#[cfg(test)]
+extern crate self as tolmach_engine;
+
 mod backend;
 pub mod cpu;
 mod frozen;

@@ -15,6 +15,8 @@ mod rope;
 mod rows;
 mod simd;
 mod swiglu;
+#[cfg(test)]
+mod tests;
 
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};

@@ -48,7 +48,7 @@ struct Layout<'a> {
 /// One segment, all heads of one kv head.
 fn attend_backward(task: Task, inputs: Inputs, dq: &SharedMut, dk: &SharedMut, dv: &SharedMut) {
     let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
-    let stride = keys.next_multiple_of(COLUMNS);
+    let stride = Task::key_stride(keys);
     let gradients: Vec<Vec<f32>> = with_scratch(2 * dim * stride + keys * padded, |mut scratch| {
         let keys_t = cut(&mut scratch, dim * stride);
         let values_t = cut(&mut scratch, dim * stride);

@@ -44,7 +44,7 @@ pub(super) struct Outputs<'a> {
 fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], outputs: &Outputs) {
     let (dim, padded) = (task.spec.head_dim, task.padded_dim());
     let keys = task.visible(queries.end);
-    let stride = keys.next_multiple_of(COLUMNS);
+    let stride = Task::key_stride(keys);
     with_scratch(dim * stride + keys * padded + BLOCK * (stride + padded), |mut scratch| {
         let keys_t = cut(&mut scratch, dim * stride);
         let values = cut(&mut scratch, keys * padded);

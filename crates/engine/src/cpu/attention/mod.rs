@@ -75,6 +75,12 @@ impl<'a> Task<'a> {
         self.spec.head_dim.next_multiple_of(product::COLUMNS)
     }
 
+    /// Distance between rows of `keys` values: an odd number of cache lines, so that the same column
+    /// of many rows does not compete for the same few sets of the cache.
+    fn key_stride(keys: usize) -> usize {
+        (keys.div_ceil(product::COLUMNS) | 1) * product::COLUMNS
+    }
+
     fn group(&self) -> usize {
         self.spec.heads / self.spec.kv_heads
     }
