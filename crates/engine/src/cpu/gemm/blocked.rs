@@ -1,8 +1,9 @@
 //! The general product: packed panels, blocks that fit the caches, tasks over one side of C.
 //!
-//! The side of C with more panels to share out is *cut* among the tasks; each task packs its own
-//! part of that operand. The other operand is *common*: it is packed once, by all threads, for a run
-//! of depths at a time. Nothing is packed twice.
+//! One side of C is *cut* among the tasks; each task packs its own part of that operand. The other
+//! operand is *common*. A few threads pack it each for itself: its panels then lie in that core's
+//! cache, and nobody waits. Many threads pack it together first, a run of depths at a time, and
+//! then share out small tasks.
 
 use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
@@ -11,19 +12,18 @@ use crate::{Dtype, Out};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Depths in a block: a panel of B of this depth stays in the first-level cache.
+/// Depths in a block: a panel of A of this depth stays in the first-level cache.
 const DEPTH: usize = 384;
-/// Values of the common operand packed at a time: stays in the last-level cache.
-const COMMON: usize = 1 << 20;
-/// Values of packed panels of B that stay in the second-level cache while rows of C are computed.
-const COLS_BLOCK: usize = 1 << 17;
-/// Values of a task's own packed block.
+/// Values of packed panels of B that stay in the second-level cache while rows of A pass by.
 const OWN: usize = 1 << 17;
-/// Values up to which the common operand is packed by the calling thread alone.
-const PACK_SERIAL: usize = 1 << 14;
+/// Threads up to which each packs the common operand for itself.
+const FEW_THREADS: usize = 4;
+/// Multiply-adds that take as long as packing one value.
+const PACKING: usize = 18;
+/// Values of the common operand that many threads pack at a time.
+const COMMON: usize = 1 << 18;
 /// Rows up to which rows of B that are f32 already are read in place.
 const IN_PLACE_ROWS: usize = 32;
-
 /// Depths in a block that is read in place: its rows are read as that many streams.
 const IN_PLACE_DEPTH: usize = 64;
 
@@ -34,6 +34,25 @@ enum Cut {
     Cols,
 }
 
+/// A side of C with its operand.
+struct Side<'a> {
+    operand: &'a Operand<'a>,
+    lines: usize,
+    /// Lines in a panel.
+    width: usize,
+}
+
+impl Side<'_> {
+    fn padded(&self) -> usize {
+        self.lines.next_multiple_of(self.width)
+    }
+
+    /// Lines in each of `count` parts of whole panels.
+    fn part(&self, count: usize) -> usize {
+        self.lines.div_ceil(self.width).div_ceil(count) * self.width
+    }
+}
+
 /// A plan for one product; see the module's head.
 struct Plan<'a> {
     kernel: &'a Kernel,
@@ -41,6 +60,9 @@ struct Plan<'a> {
     out: Output,
     threads: usize,
     cut: Cut,
+    /// The side that is cut, and the common one.
+    own: Side<'a>,
+    common: Side<'a>,
     /// Depths of a block.
     depth: usize,
     /// B is read where it is stored, where a whole panel is.
@@ -49,125 +71,106 @@ struct Plan<'a> {
 
 pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
     let threads = p.threads();
-    let (rows, cols) = (p.m.div_ceil(kernel.mr), p.n.div_ceil(kernel.nr));
+    let rows = Side { operand: &p.a, lines: p.m, width: kernel.mr };
+    let cols = Side { operand: &p.b, lines: p.n, width: kernel.nr };
     let in_place = p.b.layout == Layout::Depths && p.b.dtype == Dtype::F32 && p.m <= IN_PLACE_ROWS;
-    // Share of the threads' time in use when panels are dealt out evenly.
-    let even = |panels: usize| panels as f64 / (panels.div_ceil(threads) * threads) as f64;
-    let cut = if in_place || even(cols) + 0.02 > even(rows) { Cut::Cols } else { Cut::Rows };
+    // The longest task's time per depth, when the first side is cut.
+    let cost = |own: &Side, common: &Side| {
+        let (own, common) = (own.part(threads), common.padded());
+        own * common + PACKING * (own + common)
+    };
+    let by_rows = cost(&rows, &cols);
+    let by_cols = cost(&cols, &rows);
+    let cut = if in_place || (by_cols, p.m) <= (by_rows, p.n) { Cut::Cols } else { Cut::Rows };
+    let (own, common) = if cut == Cut::Cols { (cols, rows) } else { (rows, cols) };
     let most = if in_place { IN_PLACE_DEPTH } else { DEPTH };
     let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(16);
-    Plan { kernel, p, out, threads, cut, depth, in_place }.run();
+    let plan = Plan { kernel, p, out, threads, cut, own, common, depth, in_place };
+    if threads <= FEW_THREADS { plan.each_alone() } else { plan.together() }
 }
 
 impl Plan<'_> {
-    fn run(&self) {
-        let (common, lines, width) = match self.cut {
-            Cut::Cols => (&self.p.a, self.p.m, self.kernel.mr),
-            Cut::Rows => (&self.p.b, self.p.n, self.kernel.nr),
-        };
-        let padded = lines.next_multiple_of(width);
-        // A whole number of blocks at a time.
+    /// One task for each thread, which packs the common operand for itself.
+    fn each_alone(&self) {
+        let step = self.own.part(self.threads);
+        self.for_each(self.own.lines.div_ceil(step), |i| {
+            let lines = i * step..((i + 1) * step).min(self.own.lines);
+            with_buffer(self.common.padded() * self.depth, |common| {
+                for block in self.blocks(0..self.p.k) {
+                    // SAFETY: all lines, and room for them.
+                    unsafe { self.pack(&self.common, 0..self.common.lines, &block, common.as_mut_ptr()) };
+                    self.block(lines.clone(), &block, common);
+                }
+            });
+        });
+    }
+
+    /// The common operand packed by all threads, then small tasks; again for each run of depths.
+    fn together(&self) {
+        let padded = self.common.padded();
         let run = (COMMON / padded / self.depth).max(1) * self.depth;
-        with_buffer(padded * run.min(self.p.k), |buffer| {
+        let step = self.own.part(4 * self.threads).min(self.largest());
+        with_buffer(padded * run.min(self.p.k.next_multiple_of(self.depth)), |common| {
             for from in (0..self.p.k).step_by(run) {
                 let depths = from..(from + run).min(self.p.k);
-                self.pack_common(common, lines, width, depths.clone(), buffer);
-                self.tasks(depths, buffer);
+                self.pack_together(&depths, common);
+                self.for_each(self.own.lines.div_ceil(step), |i| {
+                    let lines = i * step..((i + 1) * step).min(self.own.lines);
+                    for block in self.blocks(depths.clone()) {
+                        let common = &common[(block.start - depths.start) * padded..];
+                        self.block(lines.clone(), &block, common);
+                    }
+                });
             }
         });
     }
 
     /// Blocks of depths one after another, each with all its panels.
-    fn pack_common(
-        &self,
-        operand: &Operand<'_>,
-        lines: usize,
-        width: usize,
-        depths: Range<usize>,
-        buffer: &mut [f32],
-    ) {
-        let padded = lines.next_multiple_of(width);
+    fn pack_together(&self, depths: &Range<usize>, buffer: &mut [f32]) {
         let to = Pointer(buffer.as_mut_ptr());
-        let pack = |first: usize, count: usize| {
+        let side = &self.common;
+        let step = side.part(2 * self.threads);
+        self.for_each(side.lines.div_ceil(step), |i| {
+            let lines = i * step..((i + 1) * step).min(side.lines);
             for block in self.blocks(depths.clone()) {
-                let at = (block.start - depths.start) * padded + first * block.len();
+                let at = (block.start - depths.start) * side.padded() + lines.start * block.len();
                 // SAFETY: inside the buffer; each task has panels of its own.
-                unsafe {
-                    operand.pack(self.kernel, first, count, block.start, block.len(), width, to.at(at));
-                }
+                unsafe { self.pack(side, lines.clone(), &block, to.at(at)) };
             }
-        };
-        if self.threads == 1 || padded * depths.len() <= PACK_SERIAL {
-            return pack(0, lines);
-        }
-        let step = lines.div_ceil(2 * self.threads).next_multiple_of(width);
-        (0..lines.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| {
-            pack(i * step, step.min(lines - i * step));
         });
     }
 
-    /// Share out the cut side.
-    fn tasks(&self, depths: Range<usize>, common: &[f32]) {
-        let (lines, width) = match self.cut {
-            Cut::Cols => (self.p.n, self.kernel.nr),
-            Cut::Rows => (self.p.m, self.kernel.mr),
-        };
-        let largest = (OWN / (self.depth * width)).max(1);
-        let panels = lines.div_ceil(width);
-        let per_task = if self.threads == 1 { panels } else { panels.div_ceil(4 * self.threads) };
-        let step = per_task.clamp(1, largest) * width;
-        let run = |i: usize| self.task(i * step..((i + 1) * step).min(lines), depths.clone(), common);
-        let count = lines.div_ceil(step);
-        if self.threads == 1 {
-            (0..count).for_each(run);
-        } else {
-            (0..count).into_par_iter().with_max_len(1).for_each(run);
-        }
-    }
-
-    /// The part of C in `lines` of the cut side.
-    fn task(&self, lines: Range<usize>, depths: Range<usize>, common: &[f32]) {
-        let (own, width, common_padded) = match self.cut {
-            Cut::Cols => (&self.p.b, self.kernel.nr, self.p.m.next_multiple_of(self.kernel.mr)),
-            Cut::Rows => (&self.p.a, self.kernel.mr, self.p.n.next_multiple_of(self.kernel.nr)),
-        };
-        with_buffer(lines.len().next_multiple_of(width) * self.depth, |packed| {
-            for block in self.blocks(depths.clone()) {
-                let common = &common[(block.start - depths.start) * common_padded..];
+    /// The part of C in `lines` of the cut side, over one block of depths.
+    fn block(&self, lines: Range<usize>, block: &Range<usize>, common: &[f32]) {
+        let step = self.largest();
+        with_buffer(step.min(lines.len().next_multiple_of(self.own.width)) * block.len(), |packed| {
+            for from in lines.clone().step_by(step) {
+                let part = from..(from + step).min(lines.end);
                 // What is read in place need not be packed, but for a last panel that is not whole.
-                let first = if self.in_place { lines.len() / width * width } else { 0 };
-                if first < lines.len() {
-                    let to = &mut packed[first * block.len()..];
-                    // SAFETY: the lines and depths exist and fit the buffer.
-                    unsafe {
-                        own.pack(
-                            self.kernel,
-                            lines.start + first,
-                            lines.len() - first,
-                            block.start,
-                            block.len(),
-                            width,
-                            to.as_mut_ptr(),
-                        );
-                    }
+                let first = if self.in_place { part.len() / self.own.width * self.own.width } else { 0 };
+                if first < part.len() {
+                    let to = packed[first * block.len()..].as_mut_ptr();
+                    // SAFETY: the lines exist and fit the buffer.
+                    unsafe { self.pack(&self.own, part.start + first..part.end, block, to) };
                 }
                 match self.cut {
-                    Cut::Cols => self.tiles(block, 0..self.p.m, lines.clone(), common, packed),
-                    Cut::Rows => self.tiles(block, lines.clone(), 0..self.p.n, packed, common),
+                    Cut::Cols => self.tiles(block, 0..self.p.m, part, common, packed),
+                    Cut::Rows => self.tiles(block, part, 0..self.p.n, packed, common),
                 }
             }
         });
     }
 
     /// All tiles of `rows × cols` over one block of depths; `a` and `b` hold just these panels.
-    fn tiles(&self, block: Range<usize>, rows: Range<usize>, cols: Range<usize>, a: &[f32], b: &[f32]) {
+    fn tiles(&self, block: &Range<usize>, rows: Range<usize>, cols: Range<usize>, a: &[f32], b: &[f32]) {
         let (mr, nr) = (self.kernel.mr, self.kernel.nr);
         let depth = block.len();
         let add = self.p.to == Out::Add || block.start > 0;
-        let step = (COLS_BLOCK / depth / nr).max(1) * nr;
+        let step = (OWN / depth / nr).max(1) * nr;
         for left in cols.clone().step_by(step) {
             for i in rows.clone().step_by(mr) {
                 let a = a[(i - rows.start) * depth..].as_ptr();
+                // Along the rows of C: the next tile is on the same pages.
                 for j in (left..cols.end.min(left + step)).step_by(nr) {
                     let width = nr.min(cols.end - j);
                     let (b, b_stride) = if self.in_place && width == nr {
@@ -192,9 +195,35 @@ impl Plan<'_> {
         }
     }
 
+    /// # Safety
+    /// The lines and depths exist; `dst` has room for their panels.
+    unsafe fn pack(&self, side: &Side, lines: Range<usize>, block: &Range<usize>, dst: *mut f32) {
+        let typed = self.kernel.typed(side.operand.dtype);
+        let pack = match side.operand.layout {
+            Layout::Lines => typed.pack_lines,
+            Layout::Depths => typed.pack_depths,
+        };
+        let src = side.operand.at(lines.start, block.start);
+        // SAFETY: by this function's contract; a kernel is only had where it runs.
+        unsafe { pack(src, side.operand.stride, lines.len(), block.len(), side.width, dst) }
+    }
+
+    /// Lines of the cut side packed at a time.
+    fn largest(&self) -> usize {
+        (OWN / self.depth / self.own.width).max(1) * self.own.width
+    }
+
     fn blocks(&self, depths: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         let depth = self.depth;
         depths.clone().step_by(depth).map(move |from| from..(from + depth).min(depths.end))
+    }
+
+    fn for_each(&self, count: usize, task: impl Fn(usize) + Sync + Send) {
+        if self.threads == 1 || count == 1 {
+            (0..count).for_each(task);
+        } else {
+            (0..count).into_par_iter().with_max_len(1).for_each(task);
+        }
     }
 }
 

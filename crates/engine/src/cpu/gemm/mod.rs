@@ -126,29 +126,6 @@ impl<'a> Operand<'a> {
         let have = self.bytes.len() / self.dtype.size();
         assert!(cols <= self.stride && need <= have, "{name} has {have} values, its shape needs {need}");
     }
-
-    /// Lines from `first` on, `depth` deep from `from` on, into panels of `width` lines.
-    ///
-    /// # Safety
-    /// The lines and depths exist; `dst` holds all panels.
-    unsafe fn pack(
-        &self,
-        kernel: &Kernel,
-        first: usize,
-        lines: usize,
-        from: usize,
-        depth: usize,
-        width: usize,
-        dst: *mut f32,
-    ) {
-        let typed = kernel.typed(self.dtype);
-        let pack = match self.layout {
-            Layout::Lines => typed.pack_lines,
-            Layout::Depths => typed.pack_depths,
-        };
-        // SAFETY: by this function's contract; a kernel is only had where it runs.
-        unsafe { pack(self.at(first, from), self.stride, lines, depth, width, dst) }
-    }
 }
 
 /// One product; C comes separately.
