@@ -4,6 +4,7 @@
 //! to stdout, progress and messages to stderr.
 
 mod commands;
+mod interrupt;
 mod report;
 mod ui;
 

@@ -35,4 +35,4 @@ pub use journal::{Journal, JournalError, Scope};
 pub use language::LanguagePair;
 pub use libretranslate::LibreTranslate;
 pub use memory::{Memory, MemoryError, MemoryReport};
-pub use run::{MISSED_KEY, Missed, Progress, Stats, Survey, Translated, translate_examples};
+pub use run::{MISSED_KEY, Missed, Progress, Stats, Survey, Translated, survey, translate_examples};

@@ -94,6 +94,19 @@ pub struct Translated {
     pub stats: Stats,
 }
 
+/// What [`translate_examples`] would have to do; the engine is not asked for anything.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn survey(
+    examples: &[Example],
+    engine: &dyn Engine,
+    journal: Option<&Journal>,
+    options: &Options,
+) -> Result<Survey, Error> {
+    Ok(Plan::new(&Sources::of(examples, options), engine, journal, options)?.survey)
+}
+
 /// Translate `examples` with `engine`, asking only for what `journal` does not hold and storing every
 /// answer there before going on. Without a journal nothing is remembered.
 ///
@@ -110,8 +123,10 @@ pub fn translate_examples(
 ) -> Result<Translated, Error> {
     let start = Instant::now();
     let sources = Sources::of(examples, options);
-    let mut stats = Stats::default();
-    let targets = answer_all(&sources, engine, journal, options, progress, cancel, &mut stats)?;
+    let plan = Plan::new(&sources, engine, journal.as_deref(), options)?;
+    progress(Progress::Surveyed(&plan.survey));
+    let mut stats = Stats { survey: plan.survey, ..Stats::default() };
+    let targets = answer_all(plan, engine, journal, options, progress, cancel, &mut stats)?;
     let mut translated = assemble(examples, &sources, &targets, engine.name(), options, stats)?;
     translated.stats.seconds = start.elapsed().as_secs_f64();
     Ok(translated)
@@ -142,9 +157,46 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// Which segments have a target already, and which the engine is to be asked for.
+struct Plan<'a> {
+    survey: Survey,
+    scope: Scope,
+    /// By index in [`Sources::unique`].
+    targets: Vec<Option<Answer>>,
+    /// Indices without a target, and their segments.
+    pending: Vec<usize>,
+    segments: Vec<&'a str>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(
+        sources: &Sources<'a>,
+        engine: &dyn Engine,
+        journal: Option<&Journal>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let scope = Scope { engine: engine.identity(), pair: options.pair.clone() };
+        let targets: Vec<Option<Answer>> = match journal {
+            Some(journal) => {
+                journal.targets(&scope, &sources.unique)?.into_iter().map(|t| t.map(Ok)).collect()
+            }
+            None => vec![None; sources.unique.len()],
+        };
+        let pending: Vec<usize> = (0..targets.len()).filter(|&i| targets[i].is_none()).collect();
+        let segments: Vec<&str> = pending.iter().map(|&i| sources.unique[i]).collect();
+        let survey = Survey {
+            journal_hits: targets.len() - pending.len(),
+            characters_to_send: segments.iter().map(|s| s.chars().count()).sum(),
+            requests_to_send: batches(&segments, engine.limits()).len(),
+            ..sources.survey
+        };
+        Ok(Self { survey, scope, targets, pending, segments })
+    }
+}
+
 /// An answer to every unique segment, by index: from the journal, else from the engine.
 fn answer_all(
-    sources: &Sources<'_>,
+    plan: Plan<'_>,
     engine: &dyn Engine,
     mut journal: Option<&mut Journal>,
     options: &Options,
@@ -152,19 +204,7 @@ fn answer_all(
     cancel: &AtomicBool,
     stats: &mut Stats,
 ) -> Result<Vec<Answer>, Error> {
-    let scope = Scope { engine: engine.identity(), pair: options.pair.clone() };
-    let mut targets: Vec<Option<Answer>> = match &journal {
-        Some(journal) => journal.targets(&scope, &sources.unique)?.into_iter().map(|t| t.map(Ok)).collect(),
-        None => vec![None; sources.unique.len()],
-    };
-    let pending: Vec<usize> = (0..targets.len()).filter(|&i| targets[i].is_none()).collect();
-    let segments: Vec<&str> = pending.iter().map(|&i| sources.unique[i]).collect();
-
-    stats.survey = sources.survey;
-    stats.survey.journal_hits = targets.len() - pending.len();
-    stats.survey.characters_to_send = segments.iter().map(|s| s.chars().count()).sum();
-    stats.survey.requests_to_send = batches(&segments, engine.limits()).len();
-    progress(Progress::Surveyed(&stats.survey));
+    let Plan { scope, mut targets, pending, segments, .. } = plan;
     if !pending.is_empty() {
         let failed = |stored, source| Error::Engine { engine: engine.name().to_string(), stored, source };
         engine.check(&options.pair).map_err(|e| failed(0, e))?;

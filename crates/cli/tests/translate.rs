@@ -1,0 +1,312 @@
+//! `tolmach translate` as a user runs it: the real binary, a small LibreTranslate server, signals.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+use tolmach_translate::{Journal, LanguagePair, Scope};
+
+/// Answers `POST /translate`, after a pause, and keeps the texts it was asked for.
+struct Server {
+    endpoint: String,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    fn start(pause: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let log = log.clone();
+                // A client that was killed cuts its connections; that is no concern of the server.
+                thread::spawn(move || drop(serve(stream, &log, pause)));
+            }
+        });
+        Server { endpoint, asked }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, pause: Duration) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut line, mut length, mut is_post) = (String::new(), 0, false);
+    while reader.read_line(&mut line)? > 2 {
+        is_post |= line.starts_with("POST /translate");
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let (status, answer) = match is_post {
+        true => ("200 OK", answer(&serde_json::from_slice(&body)?, log)),
+        false => ("404 Not Found", json!({"error": "Not found"})),
+    };
+    thread::sleep(pause);
+    let answer = answer.to_string();
+    let mut stream = stream;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
+}
+
+fn answer(request: &Value, log: &Mutex<Vec<String>>) -> Value {
+    let translate = |text: &Value| {
+        let text = text.as_str().unwrap();
+        log.lock().unwrap().push(text.to_string());
+        json!(format!("<{}>", text.to_uppercase()))
+    };
+    match &request["q"] {
+        Value::Array(texts) => json!({"translatedText": texts.iter().map(translate).collect::<Vec<_>>()}),
+        one => json!({"translatedText": translate(one)}),
+    }
+}
+
+/// A folder with an input of `count` examples, each with two segments of its own and one in common.
+struct Work {
+    dir: tempfile::TempDir,
+    count: usize,
+}
+
+impl Work {
+    fn new(count: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |i: usize| {
+            json!({"id": format!("r{i}"), "instruction": format!("Ask number {i}"), "input": "The same for all",
+                   "output": format!("1. Say number {i}\n\n2. 42\n")})
+        };
+        let rows: String = (0..count).map(|i| row(i).to_string() + "\n").collect();
+        std::fs::write(dir.path().join("in.jsonl"), rows).unwrap();
+        Work { dir, count }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, output: &str) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("tolmach"));
+        command.current_dir(self.dir.path());
+        command.args(["translate", "in.jsonl", "-o", output, "--from", "en", "--to", "ru", "--json"]);
+        command
+    }
+
+    fn libretranslate(&self, output: &str, server: &Server) -> Command {
+        let mut command = self.command(output);
+        command.args(["--engine", "libretranslate", "--endpoint", &server.endpoint]);
+        command.args(["--max-segments", "5", "--concurrency", "2", "--attempts", "2"]);
+        command
+    }
+
+    fn memory(&self, output: &str, known: usize) -> Command {
+        let pair = |s: String| json!({"source": s, "target": format!("перевод: {s}")}).to_string() + "\n";
+        let rows = (0..known).map(|i| pair(format!("Ask number {i}")) + &pair(format!("Say number {i}")));
+        let rows = rows.collect::<String>() + &pair("The same for all".to_string());
+        std::fs::write(self.path("memory.jsonl"), rows).unwrap();
+        let mut command = self.command(output);
+        command.args(["--engine", "memory", "--memory", "memory.jsonl"]);
+        command
+    }
+
+    /// Which of all segments the journal of `output` holds.
+    fn stored(&self, output: &str) -> Vec<String> {
+        let own = (0..self.count).flat_map(|i| [format!("Ask number {i}"), format!("Say number {i}")]);
+        let all: Vec<String> = own.chain(["The same for all".to_string()]).collect();
+        let sources: Vec<&str> = all.iter().map(String::as_str).collect();
+        let journal = Journal::open(&self.path(&format!("{output}.journal.sqlite"))).unwrap();
+        let pair = LanguagePair::new("en", "ru").unwrap();
+        let targets =
+            journal.targets(&Scope { engine: "libretranslate".to_string(), pair }, &sources).unwrap();
+        all.iter().zip(targets).filter(|(_, t)| t.is_some()).map(|(s, _)| s.clone()).collect()
+    }
+}
+
+/// The result of a run that must end with `code`: its JSON (null without) and its messages.
+fn finish(output: &Output, code: i32) -> (Value, String) {
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{messages}");
+    (serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), messages)
+}
+
+fn start(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn rows(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_and_asks_for_nothing_again() {
+    let work = Work::new(200);
+    let server = Server::start(Duration::from_millis(10));
+    finish(&work.libretranslate("whole.jsonl", &server).output().unwrap(), 0);
+    let whole = server.asked().len();
+    assert_eq!(whole, 401);
+
+    let server = Server::start(Duration::from_millis(10));
+    let mut snapshots = Vec::new();
+    // The moment of a kill is a number of segments asked for, so that a slow machine sees the same.
+    for segments in [1, 41, 66, 23, 88] {
+        let before = server.asked().len();
+        let mut child = start(work.libretranslate("killed.jsonl", &server));
+        while server.asked().len() < before + segments {
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!work.path("killed.jsonl").exists(), "nothing is emitted before the end");
+        // What was under way at the kill may still be written down by the server.
+        thread::sleep(Duration::from_millis(50));
+        snapshots.push((work.stored("killed.jsonl"), server.asked().len()));
+    }
+    let stored: Vec<usize> = snapshots.iter().map(|(stored, _)| stored.len()).collect();
+    assert!(stored.is_sorted() && stored[4] > 0 && stored[4] < whole, "kills in the middle: {stored:?}");
+    finish(&work.libretranslate("killed.jsonl", &server).output().unwrap(), 0);
+
+    let asked = server.asked();
+    for (stored, moment) in snapshots {
+        let again: Vec<_> = asked[moment..].iter().filter(|text| stored.contains(text)).collect();
+        assert!(again.is_empty(), "stored, and asked again: {again:?}");
+    }
+    // Per kill, the answers on their way: two workers and a queue of four requests of five segments.
+    assert!(asked.len() <= whole + 5 * 8 * 5, "{} segments asked", asked.len());
+    assert_eq!(
+        std::fs::read(work.path("killed.jsonl")).unwrap(),
+        std::fs::read(work.path("whole.jsonl")).unwrap(),
+        "byte for byte the uninterrupted run"
+    );
+    let left: Vec<_> = std::fs::read_dir(work.dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{left:?}");
+}
+
+#[test]
+fn ctrl_c_saves_and_exits_130() {
+    let work = Work::new(200);
+    let server = Server::start(Duration::from_millis(10));
+    let child = start(work.libretranslate("out.jsonl", &server));
+    while server.asked().len() < 100 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (_, messages) = finish(&child.wait_with_output().unwrap(), 130);
+    assert!(messages.contains("stored") && messages.contains("run the same command again"), "{messages}");
+    let asked = server.asked();
+    assert_eq!(work.stored("out.jsonl").len(), asked.len(), "every answer that arrived is stored");
+
+    let (report, _) = finish(&work.libretranslate("out.jsonl", &server).output().unwrap(), 0);
+    assert_eq!(report["journal_hits"], asked.len());
+    assert_eq!(server.asked().len(), 401);
+}
+
+#[test]
+fn a_memory_translates_what_it_knows_and_sets_the_rest_aside() {
+    let work = Work::new(10);
+    let (report, messages) = finish(&work.memory("out.jsonl", 8).output().unwrap(), 0);
+    for (key, value) in [
+        ("examples", 10),
+        ("segments", 30),
+        ("unique_segments", 21),
+        ("translated", 8),
+        ("missed", 2),
+        ("missing_segments", 4),
+    ] {
+        assert_eq!(report[key], value, "{key} in {report}");
+    }
+    assert!(messages.contains("out.jsonl.missed.jsonl"), "{messages}");
+    let out = rows(&work.path("out.jsonl"));
+    assert_eq!(out.len(), 8);
+    assert_eq!(out[3]["id"], "r3");
+    assert_eq!(out[3]["output"], "1. перевод: Say number 3\n\n2. 42\n");
+    assert_eq!(out[3]["source"]["output"], "1. Say number 3\n\n2. 42\n");
+    assert_eq!(out[3]["language"], "ru");
+    assert_eq!(out[3]["translation"]["engine"], "memory");
+    let missed = rows(&work.path("out.jsonl.missed.jsonl"));
+    let ids: Vec<_> = missed.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["r8", "r9"]);
+    assert!(missed[0]["missed"].as_str().unwrap().contains("Ask number 8"), "{}", missed[0]);
+
+    // With a better memory nothing is set aside any more, and no stale file says otherwise.
+    let (messages, code) = (work.memory("out.jsonl", 10).output().unwrap(), 2);
+    assert!(finish(&messages, code).1.contains("--force"));
+    let (report, _) = finish(&work.memory("out.jsonl", 10).arg("--force").output().unwrap(), 0);
+    assert_eq!(report["missed"], 0);
+    assert!(!work.path("out.jsonl.missed.jsonl").exists());
+    assert!(!work.path("out.jsonl.journal.sqlite").exists(), "a memory needs no journal");
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_writes_nothing() {
+    let work = Work::new(10);
+    let server = Server::start(Duration::ZERO);
+    let (report, _) =
+        finish(&work.libretranslate("out.jsonl", &server).arg("--dry-run").output().unwrap(), 0);
+    assert_eq!(report["unique_segments"], 21);
+    assert_eq!(report["requests_to_send"], 5);
+    assert_eq!(server.asked().len(), 0);
+    assert_eq!(std::fs::read_dir(work.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_goes_wrong_is_named_and_has_its_exit_code() {
+    let work = Work::new(3);
+    let closed = Server { endpoint: "http://127.0.0.1:1".to_string(), asked: Arc::default() };
+    let (_, messages) = finish(&work.libretranslate("out.jsonl", &closed).output().unwrap(), 4);
+    assert!(messages.contains("127.0.0.1:1") && messages.contains("hint:"), "{messages}");
+    assert!(!work.path("out.jsonl").exists());
+
+    let mut no_key = work.libretranslate("out.jsonl", &closed);
+    no_key.args(["--api-key-env", "TOLMACH_TEST_NO_SUCH_KEY"]);
+    assert!(finish(&no_key.output().unwrap(), 2).1.contains("TOLMACH_TEST_NO_SUCH_KEY"));
+
+    let mut missing = work.command("out.jsonl");
+    missing.args(["--engine", "memory", "--memory", "nowhere.tmx"]);
+    assert!(finish(&missing.output().unwrap(), 3).1.contains("nowhere.tmx"));
+    let mut unnamed = work.command("out.jsonl");
+    unnamed.args(["--engine", "memory"]);
+    assert!(finish(&unnamed.output().unwrap(), 2).1.contains("--memory"));
+
+    let (_, messages) = finish(&work.memory("in.jsonl", 3).arg("--force").output().unwrap(), 2);
+    assert!(messages.contains("is the input"), "{messages}");
+    std::fs::write(work.path("empty.jsonl"), "{\"source\": \"x\", \"target\": \"y\"}\n").unwrap();
+    let mut useless = work.command("out.jsonl");
+    useless.args(["--engine", "memory", "--memory", "empty.jsonl"]);
+    let (_, messages) = finish(&useless.output().unwrap(), 3);
+    assert!(messages.contains("not one of 3 examples"), "{messages}");
+    assert!(!work.path("out.jsonl").exists());
+}
+
+#[test]
+fn two_runs_on_one_journal_are_refused() {
+    let work = Work::new(200);
+    let server = Server::start(Duration::from_millis(20));
+    let shared = |output| {
+        let mut command = work.libretranslate(output, &server);
+        command.args(["--journal", "shared.sqlite"]);
+        command
+    };
+    let mut first = start(shared("a.jsonl"));
+    while !work.path("shared.sqlite-wal").exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (_, messages) = finish(&shared("b.jsonl").output().unwrap(), 3);
+    assert!(messages.contains("shared.sqlite") && messages.contains("another process"), "{messages}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
