@@ -30,6 +30,15 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: handed on as it came.
         unsafe { System.dealloc(pointer, layout) }
     }
+
+    // Large blocks move by remapping their pages: the old and the new one never both exist.
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
+        let now = NOW.fetch_add(size, Ordering::Relaxed) + size;
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        // SAFETY: handed on as it came.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
 }
 
 #[global_allocator]
