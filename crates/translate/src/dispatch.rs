@@ -41,9 +41,9 @@ impl Default for RetryPolicy {
 /// Attempts at a request that is answered, but wrongly; then its batch is split.
 const FAULT_ATTEMPTS: u32 = 3;
 
-/// Requests given up in a row, without one success between them, after which the service counts as broken.
-/// Finding the one bad segment of a batch of 50 by halving takes at most 6.
-const FAULTS_IN_A_ROW: usize = 12;
+/// Faulty requests in a row and per worker, without one success between them, after which the service counts
+/// as broken. Finding the one bad segment of a batch of 50 by halving takes at most 6.
+const FAULTS_IN_A_ROW: usize = 8;
 
 /// What the calling thread is told while segments are under way.
 pub(crate) enum News {
@@ -196,8 +196,12 @@ impl Shared<'_> {
             Err(error) => error,
         };
         *lock(&self.state.last_fault) = Some(error.clone());
-        if self.state.faults.fetch_add(1, SeqCst) + 1 >= FAULTS_IN_A_ROW {
-            return Err(self.fail(error));
+        // A refused size or a wrong count is no sign of a broken service.
+        if matches!(error, EngineError::Fault(_)) {
+            let faults = self.state.faults.fetch_add(1, SeqCst) + 1;
+            if faults >= FAULTS_IN_A_ROW * self.engine.limits().concurrency.max(1) {
+                return Err(self.fail(error));
+            }
         }
         if batch.len() > 1 {
             let middle = batch.start + batch.len() / 2;

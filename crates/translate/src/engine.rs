@@ -1,5 +1,5 @@
 //! What a translation engine is: one attempt at one batch. Retrying, pausing, splitting and storing are
-//! the same for every engine and live in [`crate::dispatch`](mod@crate).
+//! the same for every engine and live in `dispatch.rs`.
 
 use crate::LanguagePair;
 use std::time::Duration;

@@ -180,16 +180,16 @@ impl Engine for Memory {
     }
 }
 
-/// The form in which sources are compared: Unicode NFC, white space collapsed to single spaces.
+/// The form in which sources are compared: Unicode NFC, white space collapsed to single spaces, without
+/// control characters (XML cannot hold them, so a TMX never does).
 fn normalise(text: &str) -> Cow<'_, str> {
-    let tidy_space = !text.starts_with(' ')
-        && !text.ends_with(' ')
-        && !text.contains("  ")
-        && !text.contains(|c: char| c.is_whitespace() && c != ' ');
-    if tidy_space && is_nfc(text) {
+    let is_other = |c: char| c.is_control() || (c.is_whitespace() && c != ' ');
+    let untidy =
+        text.starts_with(' ') || text.ends_with(' ') || text.contains("  ") || text.contains(is_other);
+    if !untidy && is_nfc(text) {
         return Cow::Borrowed(text);
     }
-    let composed: String = text.nfc().collect();
+    let composed: String = text.nfc().filter(|c| !c.is_control() || c.is_whitespace()).collect();
     Cow::Owned(composed.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
@@ -264,6 +264,7 @@ mod tests {
         let m =
             memory("m.jsonl", "{\"source\": \" Caf\u{e9}  is\\topen \", \"target\": \" Кафе  открыто \"}\n");
         assert_eq!(m.unwrap().get("Cafe\u{301} is\u{a0}open"), Some("Кафе  открыто"));
+        assert_eq!(normalise("a\u{7}b \u{1b}c"), "ab c");
     }
 
     #[test]

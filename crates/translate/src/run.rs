@@ -225,9 +225,10 @@ fn answer_all(
         let (traffic, outcome) = dispatch(engine, &options.pair, &segments, &options.retry, cancel, receive);
         (stats.requests, stats.retries) = (traffic.requests, traffic.retries);
         let left = targets.iter().filter(|t| t.is_none()).count();
+        let stored = if journal.is_some() { stats.answered_segments } else { 0 };
         outcome.map_err(|stop| match stop {
-            Stop::Cancelled => Error::Interrupted { stored: stats.answered_segments, left },
-            Stop::Engine(e) => failed(stats.answered_segments, e),
+            Stop::Cancelled => Error::Interrupted { stored, left },
+            Stop::Engine(e) => failed(stored, e),
             Stop::Receiver(e) => e,
         })?;
     }

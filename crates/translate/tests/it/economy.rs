@@ -89,7 +89,8 @@ fn ctrl_c_does_not_wait_out_a_pause() {
             std::thread::sleep(std::time::Duration::from_millis(300));
             run.cancel.store(true, Ordering::SeqCst);
         });
-        let result = run.translate(&examples(3), None);
+        let dir = tempfile::tempdir().unwrap();
+        let result = run.translate(&examples(3), Some(&mut journal(&dir)));
         assert!(matches!(result, Err(Error::Interrupted { stored: 0, left: 6 })), "{result:?}");
     });
     assert!(start.elapsed().as_secs() < 3);

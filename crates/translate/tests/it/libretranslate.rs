@@ -64,11 +64,12 @@ fn batches_respect_the_characters() {
 #[test]
 fn a_limit_of_the_server_splits_the_batch() {
     let server = Server::start(|_, texts| match texts.len() {
-        0..=3 => good(texts),
-        n => error(400, &format!("Invalid request: request ({n}) exceeds text limit (3)")),
+        1 => good(texts),
+        n => error(400, &format!("Invalid request: request ({n}) exceeds text limit (1)")),
     });
-    let run = Run::against(&server.mock.uri());
-    assert_complete(&run.translate(&examples(20), None).unwrap(), 20);
+    let mut run = Run::against(&server.mock.uri());
+    (run.config.max_segments, run.config.concurrency) = (50, 4);
+    assert_complete(&run.translate(&examples(100), None).unwrap(), 100);
 }
 
 #[test]
