@@ -155,8 +155,12 @@ impl Bench {
         let mut q = noise(T * H * D);
         for direction in [RopeDirection::Forward, RopeDirection::Backward] {
             let table = self.b.rope_table(&positions, &inv_freq);
-            self.time("rope q", Part::Rest, LAYERS, |b| b.rope(&mut q, &table, T, H, D, direction));
-            self.time("rope k", Part::Rest, LAYERS, |b| b.rope(&mut q, &table, T, K, D, direction));
+            self.time(&format!("rope q, {direction:?}"), Part::Rest, LAYERS, |b| {
+                b.rope(&mut q, &table, T, H, D, direction);
+            });
+            self.time(&format!("rope k, {direction:?}"), Part::Rest, LAYERS, |b| {
+                b.rope(&mut q, &table, T, K, D, direction);
+            });
         }
         let [gate, up, dout] = [T * F, T * F, T * F].map(noise);
         let [mut out, mut dgate, mut dup] = [T * F, T * F, T * F].map(noise);
@@ -192,7 +196,6 @@ impl Bench {
         self.time(&format!("attention, {name}"), part, LAYERS, |b| {
             b.attention(spec, &q, &k, &v, &mut out, &mut lse);
         });
-        // 2 · 2 · T²/2 · H · D multiply-adds would be the least: compare with the products.
         self.time(&format!("attention_backward, {name}"), part, LAYERS, |b| {
             b.attention_backward(spec, &q, &k, &v, &out, &lse, &dout, &mut dq, &mut dk, &mut dv);
         });

@@ -1,6 +1,6 @@
 //! RMSNorm (Zhang & Sennrich 2019): `out = x / √(mean(x²) + eps) · weight`.
 
-use super::parallel::{for_each_piece, rows_per_piece};
+use super::parallel::{for_each_piece, for_each_piece_of, rows_per_piece};
 use super::simd::{dot, simd_fn};
 
 /// `x, out [rows, width]`, `weight [width]`.
@@ -63,10 +63,10 @@ pub fn backward_weight(x: &[f32], eps: f64, dout: &[f32], dweight: &mut [f32]) {
     let width = dweight.len();
     let mut inverse = vec![0.0f32; x.len() / width];
     let step = rows_per_piece(width);
-    for_each_piece(&mut inverse, step, |piece, inverse| {
+    for_each_piece_of(&mut inverse, step, x.len(), |piece, inverse| {
         inverse_rms_of_rows(&x[piece * step * width..][..inverse.len() * width], width, eps, inverse);
     });
-    for_each_piece(dweight, COLUMNS, |piece, dweight| {
+    for_each_piece_of(dweight, COLUMNS, x.len(), |piece, dweight| {
         add_columns(x, dout, &inverse, width, piece * COLUMNS, dweight);
     });
 }

@@ -19,8 +19,19 @@ pub fn for_each(count: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
 
 /// `f(i, piece)` for the pieces `out[i * size..][..size]`, the last one shorter.
 pub fn for_each_piece(out: &mut [f32], size: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
+    let work = out.len();
+    for_each_piece_of(out, size, work, f);
+}
+
+/// [`for_each_piece`] where `work` is more than the values of `out`.
+pub fn for_each_piece_of(
+    out: &mut [f32],
+    size: usize,
+    work: usize,
+    f: impl Fn(usize, &mut [f32]) + Send + Sync,
+) {
     let shared = SharedMut::new(out);
-    for_each(shared.len.div_ceil(size), shared.len, |i| {
+    for_each(shared.len.div_ceil(size), work, |i| {
         let start = i * size;
         // SAFETY: pieces of different i are disjoint.
         f(i, unsafe { shared.slice(start, size.min(shared.len - start)) });
