@@ -46,6 +46,8 @@ const SHAPES: &[Shape] = &[
     ("smol down bf16 backward", 512, 1536, 576, false, Frozen(BF16)),
     ("smol head bf16", 270, 49152, 576, false, FrozenTransposed(BF16)),
     ("smol head bf16 backward", 270, 576, 49152, false, Frozen(BF16)),
+    ("head, a chunk, bf16", 85, 49152, 576, false, FrozenTransposed(BF16)),
+    ("head, a chunk, backward", 85, 576, 49152, false, Frozen(BF16)),
     ("lora A forward", 512, 8, 576, false, Transposed),
     ("lora A forward, fused", 512, 16, 1536, false, Transposed),
     ("lora B forward", 512, 576, 8, false, Transposed),

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Depths in a block: a panel of A of this depth stays in the first-level cache.
-const DEPTH: usize = 384;
+const DEPTH: usize = 576;
 /// Values of packed panels of B that stay in the second-level cache while rows of A pass by.
 const OWN: usize = 1 << 17;
 /// Threads up to which each packs the common operand for itself.

@@ -113,36 +113,45 @@ fn random_shapes(count: usize, seed: u64) -> impl Iterator<Item = (usize, usize,
 }
 
 /// Around the sizes where a path, a tile, a block or a task ends.
-const EDGES: [(usize, usize, usize); 14] = [
+const EDGES: [(usize, usize, usize); 17] = [
     (1, 1, 1),
     (1, 300, 576),
+    (3, 41, 2100),
     (8, 257, 129),
-    (9, 64, 383),
-    (32, 96, 385),
-    (33, 95, 384),
-    (70, 16, 400),
-    (70, 17, 800),
+    (16, 25, 1000),
+    (17, 64, 575),
+    (32, 96, 129),
+    (33, 95, 128),
+    (70, 16, 800),
+    (70, 17, 577),
     (300, 8, 130),
     (14, 32, 16),
     (15, 33, 17),
-    (113, 130, 769),
+    (113, 130, 577),
     (130, 290, 65),
     (257, 65, 40),
+    (40, 96, 1153),
 ];
+
+/// More than one packed part of either side.
+const LARGE: [(usize, usize, usize); 2] = [(40, 600, 600), (500, 260, 580)];
 
 #[test]
 fn every_kernel_agrees_with_the_naive_product() {
-    for kernel in Kernel::available() {
-        for (i, shape) in random_shapes(40, 7).chain(EDGES).enumerate() {
-            for a_layout in LAYOUTS {
-                for b_layout in LAYOUTS {
-                    let dtype = [Dtype::F32, Dtype::BF16, Dtype::F16][i % 3];
-                    for (dtype, to) in [(Dtype::F32, Out::Set), (dtype, Out::Add)] {
-                        Case::new(shape, a_layout, b_layout, dtype, to).check(kernel);
-                    }
+    for (i, shape) in random_shapes(40, 7).chain(EDGES).enumerate() {
+        for a_layout in LAYOUTS {
+            for b_layout in LAYOUTS {
+                let dtype = [Dtype::F32, Dtype::BF16, Dtype::F16][i % 3];
+                for (dtype, to) in [(Dtype::F32, Out::Set), (dtype, Out::Add)] {
+                    let case = Case::new(shape, a_layout, b_layout, dtype, to);
+                    Kernel::available().into_iter().for_each(|kernel| case.check(kernel));
                 }
             }
         }
+    }
+    for shape in LARGE {
+        let case = Case::new(shape, Layout::Lines, Layout::Depths, Dtype::BF16, Out::Add);
+        Kernel::available().into_iter().for_each(|kernel| case.check(kernel));
     }
 }
 
