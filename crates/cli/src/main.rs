@@ -5,7 +5,10 @@
 
 mod commands;
 mod interrupt;
+mod loading;
+mod recipe;
 mod report;
+mod teach;
 mod ui;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +25,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
     Demo(commands::demo::Args),
     Teach(commands::teach::Args),
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args, &ui),
         Command::Train(args) => commands::train::run(args, &ui),
         Command::Eval(args) => commands::eval::run(args, &ui),
-        Command::Chat(args) => commands::chat::run(args, &ui),
+        Command::Chat(args) => commands::chat::run(&args, &ui),
     };
     report::finish(result, &ui)
 }

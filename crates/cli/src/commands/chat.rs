@@ -1,12 +1,136 @@
-//! `tolmach chat`
+//! `tolmach chat`: talk to a model in the terminal, with and without its adapter.
 
+mod repl;
+mod session;
+mod stop;
+
+use crate::loading::{self, model_failure};
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
+use repl::Repl;
+use session::Session;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tolmach_engine::CpuBackend;
+use tolmach_model::{Decoder, SamplingConfig};
+use tolmach_tokenize::PromptTemplate;
 
-/// To come
+const EXAMPLES: &str = "\
+Examples:
+  tolmach chat --base models/open_llama_3b --adapter adapter
+  Before and after, one question, greedy:
+    tolmach chat --base models/open_llama_3b --adapter adapter --compare --prompt 'Почему небо голубое?'
+  Livelier:
+    tolmach chat --base models/open_llama_3b --adapter adapter --temperature 0.7 --top-p 0.9 --seed 1
+  Continue a text, without any template:
+    tolmach chat --base models/stories --template none --prompt 'Once upon a time'
+  One question per line, from a file:
+    tolmach chat --base models/open_llama_3b --adapter adapter < questions.txt
+
+In the chat, /help lists the commands. Ctrl-C stops a reply; while nothing is said, it ends the chat, as
+Ctrl-D does.";
+
+/// Talk to a model in the terminal, with and without its adapter
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Base model folder
+    #[arg(long, value_name = "MODEL")]
+    base: PathBuf,
+    /// Adapter folder; absent: the base alone
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<PathBuf>,
+    /// Prompt template, or `none` to have the prompt continued as it is [default: the adapter's, else
+    /// alpaca-en]
+    #[arg(long, value_name = "NAME", value_parser = loading::named_template)]
+    template: Option<PromptTemplate>,
+    /// Ask this, print the reply and stop
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Let the base and the tuned model reply, one after the other
+    #[arg(long, requires = "adapter")]
+    compare: bool,
+    /// Remember what was said before; otherwise each prompt stands alone, as in training on alpaca
+    #[arg(long)]
+    conversation: bool,
+    /// What to say before everything else
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Longest reply
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = positive)]
+    max_new_tokens: usize,
+    /// Randomness of the choice; 0 takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = |t: &str| number(t, 0.0, f32::MAX))]
+    temperature: f32,
+    /// Choose among the likeliest tokens that have this probability together
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = |t: &str| number(t, 1e-6, 1.0))]
+    top_p: f32,
+    /// Choose among so many likeliest tokens; 0 is all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    top_k: usize,
+    /// Above 1 makes words that were already said less likely
+    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = |t: &str| number(t, 0.01, 100.0))]
+    repetition_penalty: f32,
+    /// The same seed gives the same replies
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
 
-pub fn run(_args: Args, _ui: &Ui) -> Outcome {
-    Err(Failure::usage("not yet"))
+pub fn run(args: &Args, ui: &Ui) -> Outcome {
+    stop::install();
+    let pool = loading::pool(args.threads)?;
+    pool.install(|| {
+        let session = load(args, ui)?;
+        let mut repl = Repl::new(&session, ui, args.compare, args.conversation, args.system.as_deref());
+        match &args.prompt {
+            Some(prompt) if prompt.trim().is_empty() => return Err(Failure::usage("--prompt is empty")),
+            Some(prompt) => repl.answer(prompt)?,
+            None => repl.run()?,
+        }
+        Ok(Some(repl.json()))
+    })
+}
+
+fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
+    let template = match &args.template {
+        Some(template) => template.clone(),
+        None => loading::adapter_template(args.adapter.as_deref())?,
+    };
+    let mut model = Decoder::load(Arc::new(CpuBackend::new()), &args.base).map_err(model_failure)?;
+    if let Some(adapter) = &args.adapter {
+        model.load_adapter(adapter).map_err(model_failure)?;
+    }
+    let tokenizer = loading::tokenizer(&args.base, ui)?;
+    tokenizer.check_vocab_size(model.config.vocab_size)?;
+    let sampling = SamplingConfig {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        top_k: args.top_k,
+        repetition_penalty: args.repetition_penalty,
+        seed: args.seed,
+    };
+    Ok(Session {
+        model,
+        tokenizer,
+        template,
+        sampling,
+        max_new_tokens: args.max_new_tokens,
+        base_name: args.base.display().to_string(),
+        adapter_name: args.adapter.as_ref().map(|path| path.display().to_string()),
+    })
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_string())
+}
+
+fn number(text: &str, low: f32, high: f32) -> Result<f32, String> {
+    let value = text.parse().ok().filter(|v| (low..=high).contains(v));
+    value.ok_or_else(|| match high {
+        f32::MAX => format!("expected a number of at least {low}"),
+        _ => format!("expected a number from {low} to {high}"),
+    })
 }
