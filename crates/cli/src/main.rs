@@ -6,8 +6,10 @@
 mod commands;
 mod interrupt;
 mod loading;
+mod peak_memory;
 mod recipe;
 mod report;
+mod stages;
 mod teach;
 mod ui;
 

@@ -125,7 +125,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// The key, what it may be and what it is.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         let positive = [
             ("epochs", Some(self.epochs)),
             ("max_steps", self.max_steps),

@@ -1,12 +1,296 @@
-//! `tolmach train`
+//! `tolmach train`: its flags, and the way from them to the stage.
 
+use crate::loading::named_template;
 use crate::report::{Failure, Outcome};
+use crate::stages::train::{Replay, TrainOptions, TrainSummary, Tuning, plan_training, run_training};
 use crate::ui::Ui;
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use std::path::PathBuf;
+use std::time::Duration;
+use tolmach_model::LoraConfig;
+use tolmach_tokenize::{MaskConfig, OverLong, PromptTemplate};
+use tolmach_train::{Schedule, TrainConfig};
 
-/// To come
+const EXAMPLES: &str = "\
+Examples:
+  An adapter from a Russian data set, evaluated on held-out examples as it goes:
+    tolmach train --base models/open_llama_3b --data train.jsonl --validation val.jsonl \\
+        --template alpaca-ru -o adapters/ru
+  See what it would do, and how much memory that takes:
+    tolmach train --base models/open_llama_3b --data train.jsonl -o adapters/ru --dry-run
+  Go on after Ctrl-C, a crash or a power cut, to the same bytes:
+    tolmach train --base models/open_llama_3b --data train.jsonl -o adapters/ru --resume
+  Keep English alive with one untranslated example for every ten:
+    tolmach train --base models/open_llama_3b --data ru.jsonl --template alpaca-ru \\
+        --replay en.jsonl --replay-share 0.1 --replay-template alpaca-en -o adapters/ru
+  Train an adapter further on other data:
+    tolmach train --base models/open_llama_3b --data more.jsonl --adapter adapters/ru -o adapters/ru2
+
+DATA holds examples of any format that `tolmach clean` reads, or token ids, one
+{\"input_ids\": [...], \"labels\": [...]} a line. The output folder gets the adapter in PEFT's format, metrics.jsonl,
+README.md, template.json and training-state.safetensors; with --full a model folder.";
+
+/// Train an adapter (or the whole model) on a data set
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Folder of the base model (Hugging Face layout)
+    #[arg(long, value_name = "MODEL")]
+    base: PathBuf,
+    /// What to train on: JSON or JSONL, also .gz or .zst
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Folder for the result
+    #[arg(short, long, value_name = "ADAPTER")]
+    output: PathBuf,
+    /// Held-out examples: the loss on them is shown and recorded
+    #[arg(long, value_name = "FILE")]
+    validation: Option<PathBuf>,
+    /// Prompt template
+    #[arg(long, value_name = "NAME", default_value = "alpaca-en", value_parser = named_template)]
+    template: PromptTemplate,
+    /// Train the prompts too, not the answers alone
+    #[arg(long)]
+    train_on_prompt: bool,
+    /// Untranslated examples to mix in, so that their language is not forgotten
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// How many of these for each example of DATA
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, requires = "replay")]
+    replay_share: f64,
+    /// Their prompt template
+    #[arg(
+        long, value_name = "NAME", default_value = "alpaca-en", value_parser = named_template,
+        requires = "replay"
+    )]
+    replay_template: PromptTemplate,
 
-pub fn run(_args: Args, _ui: &Ui) -> Outcome {
-    Err(Failure::usage("not yet"))
+    #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
+
+    /// Of the order, the first adapter weights, the dropout, the choice of replay examples [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Threads [default: one per core]; the result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Go on from the training state in the output folder
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Overwrite the output folder's adapter and training state
+    #[arg(long)]
+    force: bool,
+    /// Print the plan, train nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is trained.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Adapter")]
+struct LoraArgs {
+    /// Rank of the LoRA matrices [default: 8]
+    #[arg(long, value_name = "R")]
+    lora_rank: Option<usize>,
+    /// The update is scaled by alpha / rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA")]
+    lora_alpha: Option<f64>,
+    /// Share of the inputs that the LoRA branch drops in training [default: 0]
+    #[arg(long, value_name = "P")]
+    lora_dropout: Option<f32>,
+    /// Layers with LoRA, by name: q_proj,v_proj… [default: all-linear]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    target_modules: Vec<String>,
+    /// Trained in full beside it: embed_tokens, lm_head
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    modules_to_save: Vec<String>,
+    /// Scale by alpha / √rank instead
+    #[arg(long)]
+    rslora: bool,
+    /// Go on with the adapter in this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = FRESH)]
+    adapter: Option<PathBuf>,
+    /// Train every weight of the model, without an adapter
+    #[arg(long, conflicts_with_all = FRESH, conflicts_with = "adapter")]
+    full: bool,
+}
+
+/// The flags that describe a fresh adapter.
+const FRESH: [&str; 6] =
+    ["lora_rank", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "rslora"];
+
+/// How much of the data, how fast.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Schedule")]
+struct ScheduleArgs {
+    /// Passes over the data [default: 3]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Optimizer steps in all, whatever the epochs
+    #[arg(long, value_name = "N")]
+    max_steps: Option<usize>,
+    /// Tokens of one optimizer step [default: 2048]
+    #[arg(long, value_name = "N", conflicts_with = "step_examples")]
+    step_tokens: Option<usize>,
+    /// Examples of one optimizer step, instead
+    #[arg(long, value_name = "N")]
+    step_examples: Option<usize>,
+    /// Tokens that go through the model together: less needs less memory [default: the longest example]
+    #[arg(long, value_name = "N")]
+    micro_batch_tokens: Option<usize>,
+    /// Longest example in tokens [default: 512, or the model's limit]
+    #[arg(long, value_name = "N")]
+    max_seq_length: Option<usize>,
+    /// What happens to longer ones
+    #[arg(long, value_name = "WHAT", value_parser = ["drop", "truncate"], default_value = "drop")]
+    over_long: String,
+    /// Peak learning rate [default: 0.0002]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Its course after the warm-up [default: cosine]
+    #[arg(long, value_name = "NAME", value_parser = ["constant", "linear", "cosine"])]
+    schedule: Option<String>,
+    /// Steps of linear warm-up from 0
+    #[arg(long, value_name = "N", conflicts_with = "warmup_ratio")]
+    warmup_steps: Option<usize>,
+    /// The same as a share of all steps [default: 0.03]
+    #[arg(long, value_name = "SHARE")]
+    warmup_ratio: Option<f64>,
+    /// Decoupled weight decay [default: 0]
+    #[arg(long, value_name = "X")]
+    weight_decay: Option<f64>,
+    /// Longest gradient; 0 does not clip [default: 1]
+    #[arg(long, value_name = "NORM")]
+    max_grad_norm: Option<f64>,
+    /// Keep the order of the file in every epoch
+    #[arg(long)]
+    no_shuffle: bool,
+}
+
+/// What is shown and saved meanwhile.
+#[derive(clap::Args)]
+#[command(next_help_heading = "While it trains")]
+struct WatchArgs {
+    /// Steps between evaluations [default: at the end of each epoch]
+    #[arg(long, value_name = "N", requires = "validation")]
+    eval_every: Option<usize>,
+    /// Validation examples used; 0 for all [default: 100]
+    #[arg(long, value_name = "N", requires = "validation")]
+    eval_examples: Option<usize>,
+    /// Stop after so many evaluations in a row without a lower loss, and keep the best weights
+    #[arg(long, value_name = "N", requires = "validation")]
+    early_stop: Option<usize>,
+    /// Keep the weights with the lowest validation loss, not the last ones
+    #[arg(long, requires = "validation")]
+    keep_best: bool,
+    /// Show what the model replies to this (may be given several times)
+    #[arg(long, value_name = "TEXT")]
+    sample_prompt: Vec<String>,
+    /// Steps between such replies [default: with each evaluation]
+    #[arg(long, value_name = "N", requires = "sample_prompt")]
+    sample_every: Option<usize>,
+    /// Steps between saved training states [default: once a minute]
+    #[arg(long, value_name = "N")]
+    save_every: Option<usize>,
+}
+
+pub fn run(args: Args, ui: &Ui) -> Outcome {
+    let dry_run = args.dry_run;
+    let options = options(args)?;
+    if dry_run {
+        return Ok(Some(serde_json::to_value(plan_training(&options, ui)?)?));
+    }
+    let summary = run_training(&options, ui)?;
+    say(&summary, ui);
+    Ok(Some(serde_json::to_value(summary)?))
+}
+
+fn say(summary: &TrainSummary, ui: &Ui) {
+    let loss = summary.final_loss.map_or("none".to_string(), |loss| format!("{loss:.4}"));
+    ui.say(format!(
+        "{} steps, {} tokens in {}: {:.0} tokens/s; last loss {loss}; peak memory {}",
+        summary.steps,
+        HumanCount(summary.tokens),
+        HumanDuration(Duration::from_secs_f64(summary.seconds)),
+        summary.tokens_per_second,
+        summary.peak_rss_bytes.map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string()),
+    ));
+    let why = if summary.stopped_early { ", stopped early" } else { "" };
+    ui.say(format!("{} ({}{why})", summary.adapter.display(), HumanBytes(summary.adapter_bytes)));
+}
+
+/// From flags to what is meant. What the flags leave out is [`TrainConfig`]'s default.
+fn options(args: Args) -> Result<TrainOptions, Failure> {
+    let Args { lora, schedule, watch, .. } = args;
+    let default = TrainConfig::default();
+    let train = TrainConfig {
+        epochs: schedule.epochs.unwrap_or(default.epochs),
+        max_steps: schedule.max_steps,
+        step_tokens: schedule.step_tokens,
+        step_examples: schedule.step_examples,
+        micro_batch_tokens: schedule.micro_batch_tokens,
+        max_seq_length: schedule.max_seq_length,
+        over_long: if schedule.over_long == "truncate" { OverLong::Truncate } else { OverLong::Drop },
+        learning_rate: schedule.learning_rate.unwrap_or(default.learning_rate),
+        schedule: match schedule.schedule.as_deref() {
+            Some("constant") => Schedule::Constant,
+            Some("linear") => Schedule::Linear,
+            _ => Schedule::Cosine,
+        },
+        warmup_steps: schedule.warmup_steps,
+        warmup_ratio: schedule.warmup_ratio,
+        weight_decay: schedule.weight_decay.unwrap_or(default.weight_decay),
+        max_grad_norm: schedule.max_grad_norm.unwrap_or(default.max_grad_norm),
+        shuffle: !schedule.no_shuffle,
+        seed: args.seed.unwrap_or(default.seed),
+        eval_every: watch.eval_every,
+        eval_examples: watch.eval_examples.unwrap_or(default.eval_examples),
+        sample_every: watch.sample_every,
+        save_every: watch.save_every,
+        early_stop: watch.early_stop,
+        keep_best: watch.keep_best,
+        ..default
+    };
+    let (replay_share, replay_template) = (args.replay_share, args.replay_template);
+    Ok(TrainOptions {
+        base: args.base,
+        data: args.data,
+        validation: args.validation,
+        output: args.output,
+        tuning: tuning(lora)?,
+        train,
+        template: args.template,
+        mask: MaskConfig { train_on_prompt: args.train_on_prompt },
+        replay: args.replay.map(|data| Replay { data, share: replay_share, template: replay_template }),
+        sample_prompts: watch.sample_prompt,
+        threads: args.threads.map(usize::from),
+        resume: args.resume,
+        force: args.force,
+    })
+}
+
+fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
+    if args.full {
+        return Ok(Tuning::Full);
+    }
+    if let Some(folder) = args.adapter {
+        return Ok(Tuning::Continue(folder));
+    }
+    let rank = args.lora_rank.unwrap_or(8);
+    let all = || vec!["all-linear".to_string()];
+    let lora = LoraConfig {
+        rank,
+        alpha: args.lora_alpha.unwrap_or(2.0 * rank as f64),
+        dropout: args.lora_dropout.unwrap_or(0.0),
+        rslora: args.rslora,
+        target_modules: if args.target_modules.is_empty() { all() } else { args.target_modules },
+        modules_to_save: args.modules_to_save,
+        ensure_weight_tying: false,
+    };
+    lora.check().map_err(Failure::usage)?;
+    Ok(Tuning::Lora(lora))
 }

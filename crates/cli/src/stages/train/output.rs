@@ -1,0 +1,140 @@
+//! The output folder: what may be there beforehand, and what is there afterwards.
+
+use super::{TrainOptions, Tuning, train_failure};
+use crate::loading::{model_failure, write_template};
+use crate::report::Failure;
+use crate::ui::Ui;
+use std::path::{Path, PathBuf};
+use tolmach_engine::{CpuBackend, Dtype};
+use tolmach_model::{ADAPTER_WEIGHTS, AdapterInfo, Decoder};
+use tolmach_train::{Identity, State};
+
+const STATE: &str = "training-state.safetensors";
+const METRICS: &str = "metrics.jsonl";
+const MODEL_WEIGHTS: &str = "model.safetensors";
+
+/// What goes with a model trained in full: the tokenizer and how to generate, as they are in the base.
+const COMPANIONS: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+/// An output folder that may be written to.
+pub struct Output {
+    folder: PathBuf,
+    full: bool,
+}
+
+impl Output {
+    /// # Errors
+    /// The folder holds a result or an unfinished training, and neither `resume` nor `force` is set;
+    /// it is the folder of the base.
+    pub fn check(options: &TrainOptions) -> Result<Self, Failure> {
+        let folder = options.output.clone();
+        let output = Self { folder, full: matches!(options.tuning, Tuning::Full) };
+        let name = output.folder.display();
+        if let (Ok(a), Ok(b)) = (output.folder.canonicalize(), options.base.canonicalize())
+            && a == b
+        {
+            return Err(Failure::usage(format!("{name} is the base model's own folder"))
+                .hint("give the result a folder of its own with -o"));
+        }
+        if options.force || options.resume {
+            return Ok(output);
+        }
+        let (result, what) = output.result();
+        if result.exists() {
+            return Err(Failure::usage(format!("{name} holds {what} already"))
+                .hint("--force overwrites it, another -o keeps it"));
+        }
+        if output.state().exists() {
+            return Err(Failure::usage(format!("{name} holds an unfinished training"))
+                .hint("--resume goes on with it, --force starts over"));
+        }
+        Ok(output)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.join(STATE)
+    }
+
+    pub fn metrics(&self) -> PathBuf {
+        self.folder.join(METRICS)
+    }
+
+    fn result(&self) -> (PathBuf, &'static str) {
+        if self.full {
+            (self.folder.join(MODEL_WEIGHTS), "a model")
+        } else {
+            (self.folder.join(ADAPTER_WEIGHTS), "an adapter")
+        }
+    }
+
+    /// The state to start from: a fresh one, or the saved one with its weights put into the model.
+    pub fn start(
+        &self,
+        options: &TrainOptions,
+        model: &mut Decoder<CpuBackend>,
+        identity: &Identity,
+        ui: &Ui,
+    ) -> Result<State<CpuBackend>, Failure> {
+        let path = self.state();
+        if options.resume && !options.force {
+            if path.exists() {
+                let state = State::load(&path, model, identity).map_err(train_failure)?;
+                ui.say(format!("going on after step {}", state.progress.step));
+                return Ok(state);
+            }
+            ui.say(format!("no training state in {}: starting at step 0", self.folder.display()));
+        }
+        // Before the first step: what a killed run leaves must not be taken for an older run's.
+        for old in [path, self.metrics()] {
+            if let Err(e) = std::fs::remove_file(&old)
+                && e.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(Failure::input(format!("cannot remove {}: {e}", old.display())));
+            }
+        }
+        State::new(model).map_err(train_failure)
+    }
+
+    /// The adapter with its prompt template, or the model with its tokenizer.
+    pub fn write_result(
+        &self,
+        options: &TrainOptions,
+        model: &mut Decoder<CpuBackend>,
+        adapter: Option<&AdapterInfo>,
+    ) -> Result<(), Failure> {
+        match adapter {
+            Some(info) => {
+                model.save_adapter(&self.folder, info).map_err(model_failure)?;
+                write_template(&self.folder, &options.template)
+            }
+            None => {
+                model.save(&self.folder, Dtype::F32).map_err(model_failure)?;
+                for name in COMPANIONS {
+                    if let Ok(bytes) = std::fs::read(options.base.join(name)) {
+                        tolmach_durable::write(&self.folder.join(name), bytes)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Size of the weights that were written.
+    pub fn result_bytes(&self) -> Result<u64, Failure> {
+        Ok(std::fs::metadata(self.result().0)?.len())
+    }
+}
