@@ -31,48 +31,68 @@ impl Default for Options {
     }
 }
 
-/// 16 bands of 4 rows find a pair of similarity s with probability 1 - (1 - s^4)^16: 0.9998 at 0.8.
-const BANDS: usize = 16;
+/// 12 bands of 4 rows find a pair of similarity s with probability 1 - (1 - s^4)^12: 0.998 at 0.8.
+const BANDS: usize = 12;
 const ROWS: usize = 4;
-/// A band shared by more examples than this is a common phrase; the latest ones are compared.
-const MAX_BUCKET: usize = 32;
+/// A band shared by more examples than this is a common phrase; only the latest ones are compared.
+const MAX_CHAIN: usize = 32;
 
 /// For every example that `skip` does not name its finding, if an earlier one is nearly equal to it.
 pub(crate) fn find(examples: &[Example], skip: &[bool], options: &Options) -> Vec<Option<Finding>> {
-    let bands: Vec<[u64; BANDS]> = examples.par_iter().map(|example| bands(&example.body)).collect();
-    let mut buckets: HashMap<(usize, u64), Vec<u32>> = HashMap::new();
-    let mut found = Vec::with_capacity(examples.len());
-    for (at, example) in examples.iter().enumerate() {
-        if skip[at] {
-            found.push(None);
-            continue;
-        }
-        let mut compared = HashSet::new();
-        let candidates = bands[at].iter().enumerate();
-        let candidates = candidates.filter_map(|(band, &key)| buckets.get(&(band, key))).flatten();
-        let original = candidates.copied().filter(|&other| compared.insert(other)).find_map(|other| {
-            let earlier = &examples[other as usize];
-            let similarity = similarity(&earlier.body, &example.body);
-            (similarity >= options.similarity).then_some((earlier, similarity))
-        });
-        if original.is_none() {
-            for (band, &key) in bands[at].iter().enumerate() {
-                let bucket = buckets.entry((band, key)).or_default();
-                if bucket.len() == MAX_BUCKET {
-                    bucket.remove(0);
-                }
-                bucket.push(at as u32);
-            }
-        }
-        found.push(original.map(|(earlier, similarity)| {
-            (Rule::NearDuplicates, format!("{:.0} % like example {}", 100.0 * similarity, earlier.id))
-        }));
+    let to_compare = examples.par_iter().zip(skip);
+    let bands: Vec<_> = to_compare.map(|(example, skip)| (!skip).then(|| bands(&example.body))).collect();
+    let mut index = Index::new(examples.len());
+    let mut compared = HashSet::new();
+    let mut find_one = |(at, bands): (usize, &Option<Bands>)| {
+        let bands = bands.as_ref()?;
+        compared.clear();
+        let original =
+            index.sharing_a_band(bands).filter(|&other| compared.insert(other)).find_map(|other| {
+                let similarity = similarity(&examples[other].body, &examples[at].body);
+                (similarity >= options.similarity).then_some((&examples[other], similarity))
+            });
+        let Some((original, similarity)) = original else {
+            index.insert(at, bands);
+            return None;
+        };
+        Some((Rule::NearDuplicates, format!("{:.0} % like example {}", 100.0 * similarity, original.id)))
+    };
+    bands.iter().enumerate().map(&mut find_one).collect()
+}
+
+/// One key per band of a MinHash signature.
+type Bands = [u64; BANDS];
+
+/// Which examples have a band's key: a chain per key, from the latest example to the first.
+struct Index {
+    latest: [HashMap<u64, u32>; BANDS],
+    /// For each example the one before it in each of its chains.
+    before: Vec<[Option<u32>; BANDS]>,
+}
+
+impl Index {
+    fn new(examples: usize) -> Self {
+        Self { latest: Default::default(), before: vec![[None; BANDS]; examples] }
     }
-    found
+
+    fn insert(&mut self, example: usize, bands: &Bands) {
+        for (band, &key) in bands.iter().enumerate() {
+            self.before[example][band] = self.latest[band].insert(key, example as u32);
+        }
+    }
+
+    /// With repetitions; at most [`MAX_CHAIN`] per band.
+    fn sharing_a_band<'a>(&'a self, bands: &'a Bands) -> impl Iterator<Item = usize> + 'a {
+        bands.iter().enumerate().flat_map(move |(band, key)| {
+            let latest = self.latest[band].get(key).copied();
+            let chain = std::iter::successors(latest, move |&example| self.before[example as usize][band]);
+            chain.take(MAX_CHAIN).map(|example| example as usize)
+        })
+    }
 }
 
 /// One key per band of the example's MinHash signature.
-fn bands(body: &Body) -> [u64; BANDS] {
+fn bands(body: &Body) -> Bands {
     let mut seeds = [0; BANDS * ROWS];
     for (i, seed) in seeds.iter_mut().enumerate() {
         *seed = mix(i as u64 + 1);
