@@ -62,6 +62,8 @@ const SHAPES: &[Shape] = &[
     ("attention values", 128, 64, 128, false, Rows),
     ("decode 1 bf16", 1, 1536, 576, false, FrozenTransposed(BF16)),
     ("decode 1 bf16 down", 1, 576, 1536, false, FrozenTransposed(BF16)),
+    ("decode 1 bf16 q", 1, 576, 576, false, FrozenTransposed(BF16)),
+    ("decode 1 bf16 k", 1, 192, 576, false, FrozenTransposed(BF16)),
     ("decode 1 bf16 head", 1, 49152, 576, false, FrozenTransposed(BF16)),
     ("decode 1 f32 head", 1, 49152, 576, false, Transposed),
     ("decode 2 bf16", 2, 1536, 576, false, FrozenTransposed(BF16)),

@@ -51,8 +51,10 @@ pub enum B<'a> {
 
 /// `C[m, n] (+)= alpha · A[m, k] · B[k, n]`, row-major, on the current rayon pool.
 ///
+/// A frozen matrix may have more stored rows than are used.
+///
 /// # Panics
-/// An operand is shorter than its shape, or a frozen matrix has another shape.
+/// An operand is shorter than its shape, or a frozen matrix has other columns or fewer rows.
 pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b: B<'_>, to: Out) {
     let a = match a {
         A::Rows(values) => Operand::new(values, Layout::Lines, k),
@@ -151,7 +153,10 @@ impl Product<'_> {
     fn threads(&self) -> usize {
         /// Multiply-adds below which waking another thread costs more than it saves.
         const SERIAL: usize = 1 << 19;
-        if self.parallel && self.m * self.n * self.k > SERIAL { rayon::current_num_threads() } else { 1 }
+        /// Multiply-adds that take as long as fetching one value of a weight from memory.
+        const FETCH: usize = 8;
+        let work = self.m.max(FETCH) * self.n.max(FETCH) * self.k;
+        if self.parallel && work > SERIAL { rayon::current_num_threads() } else { 1 }
     }
 }
 

@@ -144,7 +144,6 @@ impl Simd for Avx512 {
                 t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
                 t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
             }
-            // Now r[4q + j] holds column j of rows 4q..4q+4 in its first quarter, column 4 + j in the next...
             let pd = |v| _mm512_castps_pd(v);
             for q in [0, 4, 8, 12] {
                 for j in 0..2 {
@@ -153,7 +152,8 @@ impl Simd for Avx512 {
                     r[q + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
                 }
             }
-            // ... and what is left is a 4 × 4 transpose of quarters for each j.
+            // Quarter s of r[q + j] is now column 4s + j of rows q..q+4: what is left is, for each j, a
+            // 4 × 4 transpose of quarters.
             for j in 0..4 {
                 let even_top = _mm512_shuffle_f32x4::<0x88>(r[j], r[4 + j]);
                 let odd_top = _mm512_shuffle_f32x4::<0xDD>(r[j], r[4 + j]);
