@@ -46,6 +46,28 @@ fn every_example_is_kept_or_dropped_with_one_rule() {
     assert_eq!(markers.share, 1.0 / 8.0);
 }
 
+/// Rows went missing between the files of LLaMa2lang (issue 15): here every id of the input is in one of
+/// the two output files, once.
+#[test]
+fn llama2lang_15_no_row_is_lost_between_files() {
+    let rows: String = dirty()
+        .iter()
+        .map(|e| serde_json::to_string(&json!({"text": e.body.prompt_text()})).unwrap() + "\n")
+        .collect();
+    let read = |bytes: &[u8]| crate::read_examples_from(bytes, "rows.jsonl").unwrap();
+    let examples = read((rows.clone() + &rows).as_bytes());
+    let mut expected: Vec<_> = examples.iter().map(|e| e.id.clone()).collect();
+    let cleaned = clean(examples, &CleanConfig::default(), "en", |_| ());
+    let mut files = Vec::new();
+    crate::write_jsonl_to(&mut files, &cleaned.kept).unwrap();
+    crate::write_jsonl_to(&mut files, &cleaned.dropped).unwrap();
+    let mut found: Vec<_> = read(&files).into_iter().map(|e| e.id).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+    assert!(!cleaned.kept.is_empty() && !cleaned.dropped.is_empty());
+}
+
 #[test]
 fn a_rule_that_is_off_drops_nothing() {
     let mut config = CleanConfig { repair: false, ..CleanConfig::default() };
