@@ -332,7 +332,7 @@ fn short(text: &str, max: usize) -> String {
 }
 
 /// Rule, count, share and one example, on stderr.
-fn say_table(report: &CleanReport, ui: &Ui) {
+pub fn say_table(report: &CleanReport, ui: &Ui) {
     if ui.quiet {
         return;
     }
