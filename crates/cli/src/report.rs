@@ -72,7 +72,7 @@ pub fn finish(result: Outcome, ui: &Ui) -> ExitCode {
     match result {
         Ok(value) => {
             if let (true, Some(v)) = (ui.json, value) {
-                ui.stdout_line(&v.to_string());
+                ui.stdout_json(&v);
             }
             ExitCode::SUCCESS
         }

@@ -38,6 +38,14 @@ impl Ui {
         }
     }
 
+    /// The JSON object of `--json`, byte for byte: [`Ui::stdout_line`] would take characters like U+007F
+    /// out of its texts as if they were colours.
+    pub fn stdout_json(&self, value: &serde_json::Value) {
+        if writeln!(std::io::stdout(), "{value}").is_err() {
+            std::process::exit(0);
+        }
+    }
+
     /// A message on stderr, unless `--quiet`.
     pub fn say(&self, message: impl AsRef<str>) {
         if !self.quiet {

@@ -60,7 +60,13 @@ pub struct Args {
     #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = positive)]
     max_new_tokens: usize,
     /// Randomness of the choice; 0 takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = |t: &str| number(t, 0.0, f32::MAX))]
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        value_parser = |t: &str| number(t, 0.0, f32::MAX)
+    )]
     temperature: f32,
     /// Choose among the likeliest tokens that have this probability together
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = |t: &str| number(t, 1e-6, 1.0))]

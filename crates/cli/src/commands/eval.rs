@@ -121,7 +121,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
         value["card"] = json!(options.output);
         value["failures"] = json!(card.failures(&options.config.minimum, &options.config.maximum));
         // Printed here, not by the caller: a card that fails its bounds is still the answer.
-        ui.stdout_line(&value.to_string());
+        ui.stdout_json(&value);
     } else {
         ui.stdout_line(&table(&card));
     }

@@ -1,12 +1,12 @@
 //! The dialogue: questions from standard input, replies to standard output, commands with a slash.
 
-use super::session::{History, Session, Spoken};
+use super::session::{History, Session, Spoken, message};
 use crate::report::Failure;
 use crate::ui::Ui;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
-use tolmach_corpus::{Body, Example, write_examples};
+use tolmach_corpus::{Body, Example, Message, Role, write_examples};
 use tolmach_eval::side_name;
 use tolmach_model::{Finish, Side};
 
@@ -221,18 +221,11 @@ impl<'a> Repl<'a> {
     /// A conversation is one example per side, questions that stand alone are one each.
     fn transcript(&self) -> Vec<Example> {
         let mut examples = Vec::new();
-        for side in BOTH {
-            let turns = self.turns.iter().filter(|turn| turn.spoken.side == *side);
-            let system = self.histories[usize::from(*side == Side::Tuned)].system.clone();
-            let mut history = History::new(system);
-            for turn in turns {
-                history.add(&turn.question, &turn.spoken.text);
-                if !self.conversation {
-                    examples.extend(example(&history, *side));
-                    history.forget();
-                }
-            }
-            examples.extend(example(&history, *side));
+        for &side in BOTH {
+            let said: Vec<&Turn> = self.turns.iter().filter(|turn| turn.spoken.side == side).collect();
+            let system = self.histories[usize::from(side == Side::Tuned)].system.as_deref();
+            let length = if self.conversation { said.len().max(1) } else { 1 };
+            examples.extend(said.chunks(length).map(|turns| example(system, turns, side)));
         }
         examples
     }
@@ -265,15 +258,14 @@ impl<'a> Repl<'a> {
     }
 }
 
-/// `None` where nothing was said.
-fn example(history: &History, side: Side) -> Option<Example> {
-    let messages = history.messages();
-    if messages.len() < 2 {
-        return None;
+fn example(system: Option<&str>, turns: &[&Turn], side: Side) -> Example {
+    let mut messages: Vec<Message> = system.map(|text| message(Role::System, text)).into_iter().collect();
+    for turn in turns {
+        messages.extend([message(Role::User, &turn.question), message(Role::Assistant, &turn.spoken.text)]);
     }
     let mut example = Example::new(Body::Messages { messages });
     example.extra.insert("side".into(), side_name(side).into());
-    Some(example)
+    example
 }
 
 /// Where replies go: standard output, unformatted, flushed piece by piece; with `--json`, which owns

@@ -163,17 +163,10 @@ impl History {
         History { system, turns: Vec::new() }
     }
 
-    /// The conversation so far.
-    pub fn messages(&self) -> Vec<Message> {
-        let system = self.system.iter().map(|text| message(Role::System, text));
-        system.chain(self.turns.iter().cloned()).collect()
-    }
-
     /// The conversation with a new question at its end.
     pub fn with(&self, question: &str) -> Vec<Message> {
-        let mut messages = self.messages();
-        messages.push(message(Role::User, question));
-        messages
+        let system = self.system.iter().map(|text| message(Role::System, text));
+        system.chain(self.turns.iter().cloned()).chain([message(Role::User, question)]).collect()
     }
 
     /// An empty reply is not remembered: no template can render it.
@@ -188,6 +181,6 @@ impl History {
     }
 }
 
-fn message(role: Role, content: &str) -> Message {
+pub fn message(role: Role, content: &str) -> Message {
     Message { role, content: content.to_string() }
 }
