@@ -1,5 +1,7 @@
 //! `tolmach clean` as a user runs it: the real binary, real files.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use assert_cmd::Command;
 use serde_json::Value;
 use std::fs;

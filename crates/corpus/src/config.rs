@@ -258,6 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn listed_defaults_are_the_real_ones() {
+        let real = serde_json::to_value(CleanConfig::default()).unwrap();
+        for descriptor in RULES {
+            let line = format!("{} = {}", descriptor.rule, descriptor.defaults);
+            assert_eq!(toml::from_str::<CleanConfig>(&line).unwrap(), CleanConfig::default(), "{line}");
+            let settings = real[descriptor.rule.name()].as_object().into_iter().flat_map(|o| o.keys());
+            settings
+                .for_each(|key| assert!(line.contains(&format!("{key} = ")), "{key} is missing in {line}"));
+        }
+    }
+
+    #[test]
     fn senseless_values_are_named() {
         CleanConfig::default().validate().unwrap();
         let mut config = CleanConfig::default();

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::example::Example;
 use crate::row::example_from_row;
+use crate::text::excerpt;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -55,9 +56,12 @@ pub fn read_examples_from(reader: impl Read, name: &str) -> Result<Vec<Example>,
             source.parse_array(&start)?
         }
         b'{' => source.parse_lines(&start, input)?,
-        other => {
-            let found = format!("begins with {:?}", char::from(other));
-            return Err(Error::Format { file: name.into(), found });
+        _ => {
+            let line = String::from_utf8_lossy(start.trim_ascii());
+            return Err(Error::Format {
+                file: name.into(),
+                found: format!("begins with `{}`", excerpt(&line, 20)),
+            });
         }
     };
     make_ids_unique(&mut examples);

@@ -132,7 +132,7 @@ fn wrong_encodings_are_named() {
     assert!(error(b"[\n{\"text\": \"\xff\"}]").contains("line 2: byte 11 is not UTF-8"));
     assert!(error(b"\xff\xfe[\0").contains("UTF-16"));
     assert!(error(b"PAR1\0\0").contains("Parquet"));
-    assert!(error("instruction,output\n").contains("begins with 'i'"));
+    assert!(error("instruction,output\n").contains("begins with `instruction,output`"));
 }
 
 proptest! {

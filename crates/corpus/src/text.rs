@@ -1,7 +1,7 @@
 //! Text in the forms in which it is compared.
 
 use std::borrow::Cow;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 /// Compatibility-normalised, lower case, every run of white space one space, none at the ends: texts
 /// that a reader would call the same become equal.
@@ -13,6 +13,8 @@ pub(crate) fn fold(text: &str) -> String {
         }
         if word.is_ascii() {
             folded.extend(word.chars().map(|c| c.to_ascii_lowercase()));
+        } else if is_nfkc_quick(word.chars()) == IsNormalized::Yes {
+            folded.extend(word.chars().flat_map(char::to_lowercase));
         } else {
             folded.extend(word.nfkc().flat_map(char::to_lowercase));
         }

@@ -84,21 +84,20 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     if args.list_rules {
         return Ok(list_rules(&config, ui));
     }
-    let (Some(input), Some(output)) = (&args.input, &args.output) else {
+    let (Some(input), Some(output)) = (args.input, args.output) else {
         return Err(Failure::usage("IN and -o OUT are needed"));
     };
-    let outputs = Outputs::new(&args, output, ui)?;
+    let outputs = Outputs::new(&output, args.dropped, args.report, ui)?;
     outputs.refuse_to_overwrite(args.force)?;
-    let cleaned = clean_file(input, &config, &args.from, ui)?;
-    refuse_empty(&cleaned, input)?;
+    let cleaned = clean_file(&input, &config, &args.from, ui)?;
+    refuse_empty(&cleaned, &input)?;
     outputs.write(&cleaned)?;
     say_table(&cleaned.report, ui);
-    let kept = cleaned.report.kept;
-    ui.say(format!("{kept} examples kept in {}", shown(output)));
+    ui.say(format!("{} examples kept in {}", cleaned.report.kept, shown(&output)));
     if let Some(dropped) = &outputs.dropped {
         ui.say(format!("{} examples dropped, in {}", cleaned.report.dropped, dropped.display()));
     }
-    Ok(Some(outputs.json(&cleaned.report, &args)))
+    Ok(Some(outputs.json(&cleaned.report, &input, &args.from)?))
 }
 
 /// Read a data set and clean it, with progress. Also the first stage of `tolmach teach`.
@@ -243,15 +242,20 @@ struct Outputs {
 }
 
 impl Outputs {
-    fn new(args: &Args, output: &Path, ui: &Ui) -> Result<Self, Failure> {
+    fn new(
+        output: &Path,
+        dropped: Option<PathBuf>,
+        report: Option<PathBuf>,
+        ui: &Ui,
+    ) -> Result<Self, Failure> {
         let to_stdout = output.as_os_str() == "-";
         if to_stdout && ui.json {
             return Err(Failure::usage("-o - and --json both want standard output")
                 .hint("write the report with --report FILE"));
         }
         let kept = (!to_stdout).then(|| output.to_path_buf());
-        let dropped = args.dropped.clone().or_else(|| kept.as_deref().map(beside));
-        let outputs = Self { kept, dropped, report: args.report.clone() };
+        let dropped = dropped.or_else(|| kept.as_deref().map(beside));
+        let outputs = Self { kept, dropped, report };
         let all: Vec<_> = outputs.files().collect();
         let twice = all.iter().enumerate().find(|(i, file)| all[..*i].contains(file));
         match twice {
@@ -288,16 +292,19 @@ impl Outputs {
         Ok(())
     }
 
-    fn json(&self, report: &CleanReport, args: &Args) -> serde_json::Value {
-        let mut value = json!({
-            "input": args.input, "output": self.kept, "dropped_file": self.dropped, "from": args.from,
-        });
-        if let (Some(value), Ok(serde_json::Value::Object(report))) =
-            (value.as_object_mut(), serde_json::to_value(report))
-        {
-            value.extend(report);
+    /// The report with the names of the files before it.
+    fn json(&self, report: &CleanReport, input: &Path, from: &str) -> Result<serde_json::Value, Failure> {
+        #[derive(serde::Serialize)]
+        struct Summary<'a> {
+            input: &'a Path,
+            output: &'a Option<PathBuf>,
+            dropped_file: &'a Option<PathBuf>,
+            from: &'a str,
+            #[serde(flatten)]
+            report: &'a CleanReport,
         }
-        value
+        let summary = Summary { input, output: &self.kept, dropped_file: &self.dropped, from, report };
+        Ok(serde_json::to_value(summary)?)
     }
 }
 

@@ -36,10 +36,10 @@ pub enum Rule {
     ControlCharacters,
     TooLong,
     MentionsTranslation,
-    WrongLanguage,
     Code,
     Markup,
     LinksOnly,
+    WrongLanguage,
     AboutLanguage,
     Duplicates,
     NearDuplicates,
@@ -62,10 +62,10 @@ pub const RULES: [RuleDescriptor; 12] = [
     control_characters::DESCRIPTOR,
     too_long::DESCRIPTOR,
     mentions_translation::DESCRIPTOR,
-    wrong_language::DESCRIPTOR,
     code::DESCRIPTOR,
     markup::DESCRIPTOR,
     links_only::DESCRIPTOR,
+    wrong_language::DESCRIPTOR,
     about_language::DESCRIPTOR,
     duplicates::DESCRIPTOR,
     near_duplicates::DESCRIPTOR,
@@ -79,11 +79,11 @@ impl Rule {
             Self::Markers => "markers",
             Self::ControlCharacters => "control_characters",
             Self::TooLong => "too_long",
-            Self::WrongLanguage => "wrong_language",
             Self::MentionsTranslation => "mentions_translation",
             Self::Code => "code",
             Self::Markup => "markup",
             Self::LinksOnly => "links_only",
+            Self::WrongLanguage => "wrong_language",
             Self::AboutLanguage => "about_language",
             Self::Duplicates => "duplicates",
             Self::NearDuplicates => "near_duplicates",
@@ -155,13 +155,13 @@ impl<'a> RuleSet<'a> {
             })
             .or_else(|| with(&config.too_long, |o| too_long::check(body, o)).map(say(Rule::TooLong)))
             .or_else(|| self.translation.as_ref()?.check(body).map(say(Rule::MentionsTranslation)))
+            .or_else(|| with(&config.code, |o| code::check(body, o)).map(say(Rule::Code)))
+            .or_else(|| with(&config.markup, |o| markup::check(body, o)).map(say(Rule::Markup)))
+            .or_else(|| with(&config.links_only, |o| links_only::check(body, o)).map(say(Rule::LinksOnly)))
             .or_else(|| {
                 with(&config.wrong_language, |o| wrong_language::check(body, o, self.language?))
                     .map(say(Rule::WrongLanguage))
             })
-            .or_else(|| with(&config.code, |o| code::check(body, o)).map(say(Rule::Code)))
-            .or_else(|| with(&config.markup, |o| markup::check(body, o)).map(say(Rule::Markup)))
-            .or_else(|| with(&config.links_only, |o| links_only::check(body, o)).map(say(Rule::LinksOnly)))
             .or_else(|| self.about_language.as_ref()?.check(body).map(say(Rule::AboutLanguage)))
     }
 }

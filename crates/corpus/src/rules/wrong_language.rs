@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(super) const DESCRIPTOR: RuleDescriptor = RuleDescriptor {
     rule: Rule::WrongLanguage,
     drops: "a field that is not in the source language",
-    defaults: "{ max_foreign_share = 0.3, min_letters = 30 }",
+    defaults: "{ max_foreign_share = 0.5, min_letters = 30 }",
 };
 
 /// A field with fewer letters of a foreign script is a symbol (`π`, `Σ`), not a text.
@@ -32,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_foreign_share: 0.3, min_letters: 30 }
+        Self { max_foreign_share: 0.5, min_letters: 30 }
     }
 }
 
