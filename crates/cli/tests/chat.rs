@@ -126,6 +126,29 @@ fn statistics_and_templates() {
     assert!(tokens(&["--template", "none"]) < 10);
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_silent_chat() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    let folder = folder();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tolmach"))
+        .current_dir(folder.path())
+        .args(["chat", "--base", "base", "--max-new-tokens", "3"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"a\n").unwrap();
+    // The reply is over when its line is.
+    let mut line = Vec::new();
+    BufReader::new(child.stdout.take().unwrap()).read_until(b'\n', &mut line).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn bad_input_is_named() {
     let folder = folder();

@@ -10,7 +10,7 @@ use crate::replies::{Answer, Counts, Decoding, reply};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tolmach_corpus::{Example, Language};
+use tolmach_corpus::{Body, Example, Language};
 use tolmach_engine::Backend;
 use tolmach_model::{Decoder, SamplingConfig, Side};
 use tolmach_tokenize::{PromptTemplate, Tokenizer};
@@ -93,8 +93,8 @@ pub fn evaluate<B: Backend>(
         control,
         language: sets.target.language.map(|l| l.code.to_string()),
         source_language: sets.source.and_then(|s| s.language).map(|l| l.code.to_string()),
-        template: sets.target.template.name().to_string(),
-        source_template: sets.source.map(|s| s.template.name().to_string()),
+        template: template_name(&sets.target),
+        source_template: sets.source.as_ref().map(template_name),
         decoding: describe(&settings.sampling),
         max_new_tokens: room.max_new_tokens,
         skipped: material.skipped(),
@@ -234,6 +234,12 @@ fn pairs(material: &Material, base: &Measured, tuned: Option<&Measured>) -> Vec<
         }
     }
     pairs
+}
+
+/// Plain texts go through no template.
+fn template_name(set: &EvalSet) -> String {
+    let plain = set.examples.iter().all(|e| matches!(e.body, Body::Text { .. }));
+    if plain { "none" } else { set.template.name() }.to_string()
 }
 
 /// Three quarters from the target set, the rest from the source set, evenly spread over each.

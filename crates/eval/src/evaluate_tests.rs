@@ -2,7 +2,6 @@ use super::*;
 use crate::EvalConfig;
 use crate::testing;
 use tempfile::TempDir;
-use tolmach_corpus::Body;
 use tolmach_engine::CpuBackend;
 
 fn example(instruction: &str, output: &str) -> Example {
@@ -118,7 +117,7 @@ fn plain_texts_are_scored_and_continued() {
     let nothing = (testing::VOCAB as f64).log2() * tokens as f64 / story.len() as f64;
     let bits = card.base.bits_per_byte.unwrap();
     assert!((bits / nothing - 1.0).abs() < 0.05, "{bits} {nothing}");
-    assert_eq!(card.samples[0].reference, None);
+    assert_eq!((card.samples[0].reference.as_deref(), card.template.as_str()), (None, "none"));
 }
 
 #[test]
