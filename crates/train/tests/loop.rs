@@ -1,4 +1,5 @@
 //! The loop: exactness, resuming, stopping, evaluation.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 

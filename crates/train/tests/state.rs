@@ -1,4 +1,5 @@
 //! The training state on disk: damaged, foreign, large.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod common;
 

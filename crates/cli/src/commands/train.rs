@@ -65,13 +65,6 @@ pub struct Args {
     )]
     replay_template: PromptTemplate,
 
-    #[command(flatten)]
-    lora: LoraArgs,
-    #[command(flatten)]
-    schedule: ScheduleArgs,
-    #[command(flatten)]
-    watch: WatchArgs,
-
     /// Of the order, the first adapter weights, the dropout, the choice of replay examples [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -87,6 +80,14 @@ pub struct Args {
     /// Print the plan, train nothing
     #[arg(long)]
     dry_run: bool,
+
+    // Last: their headings would go on over what follows.
+    #[command(flatten)]
+    lora: LoraArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 /// What is trained.
@@ -97,10 +98,10 @@ struct LoraArgs {
     #[arg(long, value_name = "R")]
     lora_rank: Option<usize>,
     /// The update is scaled by alpha / rank [default: twice the rank]
-    #[arg(long, value_name = "ALPHA")]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
     lora_alpha: Option<f64>,
     /// Share of the inputs that the LoRA branch drops in training [default: 0]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     lora_dropout: Option<f32>,
     /// Layers with LoRA, by name: q_proj,v_proj… [default: all-linear]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -149,7 +150,7 @@ struct ScheduleArgs {
     #[arg(long, value_name = "WHAT", value_parser = ["drop", "truncate"], default_value = "drop")]
     over_long: String,
     /// Peak learning rate [default: 0.0002]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Its course after the warm-up [default: cosine]
     #[arg(long, value_name = "NAME", value_parser = ["constant", "linear", "cosine"])]
@@ -158,13 +159,13 @@ struct ScheduleArgs {
     #[arg(long, value_name = "N", conflicts_with = "warmup_ratio")]
     warmup_steps: Option<usize>,
     /// The same as a share of all steps [default: 0.03]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     warmup_ratio: Option<f64>,
     /// Decoupled weight decay [default: 0]
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// Longest gradient; 0 does not clip [default: 1]
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     max_grad_norm: Option<f64>,
     /// Keep the order of the file in every epoch
     #[arg(long)]

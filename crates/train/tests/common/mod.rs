@@ -1,4 +1,5 @@
 //! A tiny model and data for the tests of the loop.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::path::Path;

@@ -7,6 +7,7 @@ mod output;
 mod progress;
 
 pub use facts::PlanFacts;
+pub use output::STATE as TRAINING_STATE;
 
 use crate::interrupt;
 use crate::loading::{model_failure, pool, tokenizer};

@@ -9,7 +9,8 @@ use tolmach_engine::{CpuBackend, Dtype};
 use tolmach_model::{ADAPTER_WEIGHTS, AdapterInfo, Decoder};
 use tolmach_train::{Identity, State};
 
-const STATE: &str = "training-state.safetensors";
+/// The training state in the output folder.
+pub const STATE: &str = "training-state.safetensors";
 const METRICS: &str = "metrics.jsonl";
 const MODEL_WEIGHTS: &str = "model.safetensors";
 
@@ -89,6 +90,7 @@ impl Output {
         identity: &Identity,
         ui: &Ui,
     ) -> Result<State<CpuBackend>, Failure> {
+        self.sweep();
         let path = self.state();
         if options.resume && !options.force {
             if path.exists() {
@@ -107,6 +109,20 @@ impl Output {
             }
         }
         State::new(model).map_err(train_failure)
+    }
+
+    /// Remove what a killed run left half written: its temporary files, which nobody will rename any more.
+    fn sweep(&self) {
+        let is_left_over = |name: &str| {
+            let ours = [STATE, METRICS, ADAPTER_WEIGHTS, MODEL_WEIGHTS];
+            let ours = ours.iter().any(|file| name.starts_with(&format!(".{file}.")));
+            ours && name.ends_with(".tmp")
+        };
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if is_left_over(&entry.file_name().to_string_lossy()) {
+                let _ = std::fs::remove_file(entry.path()); // it only takes up space
+            }
+        }
     }
 
     /// The adapter with its prompt template, or the model with its tokenizer.
