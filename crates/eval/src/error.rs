@@ -1,7 +1,5 @@
 //! What can go wrong when a model is measured.
 
-use std::path::PathBuf;
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -24,8 +22,6 @@ pub enum Error {
     NotFinite { side: &'static str, id: String },
     #[error("the report card has no measure `{name}`; it has {known}")]
     UnknownMeasure { name: String, known: String },
-    #[error("cannot write {}: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
 }
 
 impl Error {
