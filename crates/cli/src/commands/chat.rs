@@ -17,18 +17,18 @@ use tolmach_tokenize::PromptTemplate;
 
 const EXAMPLES: &str = "\
 Examples:
-  tolmach chat --base models/open_llama_3b --adapter adapter
+  tolmach chat --base models/llama --adapter adapter
   Before and after, one question, greedy:
-    tolmach chat --base models/open_llama_3b --adapter adapter --compare --prompt 'Почему небо голубое?'
+    tolmach chat --base models/llama --adapter adapter --compare --prompt 'Почему небо голубое?'
   Livelier:
-    tolmach chat --base models/open_llama_3b --adapter adapter --temperature 0.7 --top-p 0.9 --seed 1
+    tolmach chat --base models/llama --adapter adapter --temperature 0.7 --top-p 0.9 --seed 1
   Continue a text, without any template:
     tolmach chat --base models/stories --template none --prompt 'Once upon a time'
   One question per line, from a file:
-    tolmach chat --base models/open_llama_3b --adapter adapter < questions.txt
+    tolmach chat --base models/llama --adapter adapter < questions.txt
 
-In the chat, /help lists the commands. Ctrl-C stops a reply; while nothing is said, it ends the chat, as
-Ctrl-D does.";
+In the chat, /help lists the commands. Ctrl-C stops a reply; while nothing is said, it ends the
+chat, as Ctrl-D does.";
 
 /// Talk to a model in the terminal, with and without its adapter
 #[derive(clap::Args)]

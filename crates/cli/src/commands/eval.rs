@@ -20,16 +20,17 @@ use tolmach_tokenize::PromptTemplate;
 const EXAMPLES: &str = "\
 Examples:
   What an adapter has changed, on held-out Russian instructions:
-    tolmach eval --base models/open_llama_3b --adapter adapter --data test.ru.jsonl --language ru
+    tolmach eval --base models/llama --adapter adapter --data test.ru.jsonl --language ru
   And whether English was forgotten; the card as files; a bound that scripts can rely on:
-    tolmach eval --base models/open_llama_3b --adapter adapter --data test.ru.jsonl \\
+    tolmach eval --base models/llama --adapter adapter --data test.ru.jsonl \\
       --source-data test.en.jsonl -o card --minimum exact_match=0.8 --maximum repetition_rate=0.05
   Bits per byte of plain text ({\"text\": …} rows):
     tolmach eval --base models/stories --data validation.jsonl
 
 With -o the folder gets card.md, card.json and replies.jsonl (every reply of both sides).
-Shares are from 0 to 1 in JSON and in bounds. The exit code is 1 when a bound is not met or when the
-control fails: a fresh adapter, and the base side beside the adapter, must equal the base bit for bit.";
+Shares are from 0 to 1 in JSON and in bounds. The exit code is 1 when a bound is not met or when
+the control fails: a fresh adapter, and the base side beside the adapter, must equal the base bit
+for bit.";
 
 /// Measure a model, and side by side what an adapter makes of it
 #[derive(clap::Args)]
