@@ -235,11 +235,12 @@ fn translation(
         Some(section) => section,
     };
     let default = TranslateConfig::default();
-    for (key, value, default) in [("from", &section.from, &default.from), ("to", &section.to, &default.to)] {
-        if value != default {
-            return Err(Failure::usage(format!("[translate] {key} is said in [data] already"))
-                .hint(format!("move it there: [data] {key} = \"{value}\"")));
-        }
+    let said = [("from", &section.from, &default.from, from), ("to", &section.to, &default.to, to)];
+    if let Some((key, value, _, data)) =
+        said.into_iter().find(|(_, value, default, data)| value != default && value != data)
+    {
+        return Err(Failure::usage(format!("[translate] {key} is \"{value}\", but \"{data}\" in [data]"))
+            .hint("the languages are said in [data]; leave them out here"));
     }
     (section.from, section.to) = (from.to_string(), to.to_string());
     section.memory = section.memory.map(|path| folder.join(path));

@@ -60,7 +60,7 @@ fn impossible_values_are_named_with_the_line_of_their_setting() {
         place("[train]\n\nlearning_rate = -1\n"),
         "folder/r.toml:6: [train] learning_rate = -1: expected a number above 0"
     );
-    assert!(place("[lora]\nrank = 0\n").starts_with("folder/r.toml: [lora] rank must be at least 1"));
+    assert!(place("[lora]\nrank = 0\n").starts_with("folder/r.toml:5: [lora] rank must be at least 1"));
     assert!(
         place("[clean]\nnear_duplicates = { similarity = 2.0 }\n").starts_with("folder/r.toml:5: [clean]")
     );
@@ -77,9 +77,9 @@ fn languages_and_translation_must_agree() {
     let same = "[data]\npath = 'd'\nfrom = 'ru'\nto = 'ru'\n";
     assert!(refused(&format!("{base}{same}[translate]\n"), &[]).0.contains("are both `ru`"));
     assert!(refused(&format!("{base}{same}replay_share = 0.1\n"), &[]).0.contains("nothing is translated"));
-    let (message, hint) = refused(&format!("{GOOD}"), &["translate.to=de"]);
+    let (message, hint) = refused(GOOD, &["translate.to=de"]);
     assert!(
-        message.contains("[translate] to is said in [data] already") && hint.contains("\"de\""),
+        message.contains("[translate] to is \"de\", but \"ru\" in [data]") && hint.contains("[data]"),
         "{message}"
     );
 }

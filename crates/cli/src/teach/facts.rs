@@ -140,9 +140,9 @@ fn listed(differences: &[String]) -> String {
     }
 }
 
-/// Say that a stage begins for these facts: until it is done it is not.
+/// Say that a stage begins for these facts: until it is done it is not. What an earlier run said must be
+/// forgotten by then.
 pub fn begin(folder: &Path, facts: &Facts) -> Result<(), Failure> {
-    forget(folder)?;
     Ok(tolmach_durable::write(&folder.join(BEGUN), serde_json::to_string_pretty(facts)? + "\n")?)
 }
 
@@ -158,7 +158,11 @@ pub fn forget(folder: &Path) -> Result<(), Failure> {
     remove(&folder.join(BEGUN))
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+/// Remove a file that may be missing.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::input(format!("cannot remove {}: {e}", path.display())))

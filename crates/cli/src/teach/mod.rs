@@ -153,6 +153,7 @@ pub fn teach(plan: &RunPlan, started: &Started, options: &TeachOptions, ui: &Ui)
             }
             Status::ToDo(reason) => {
                 ui.say(format!("\n{}: {reason}", show::title(stage)));
+                stages::clear(stage, &run)?;
                 facts::begin(&run.stage(stage), &facts)?;
                 do_stage(stage, plan, &run, facts, false, options.threads, ui)?
             }

@@ -45,7 +45,7 @@ pub fn say_plan(plan: &RunPlan, run: &RunFolder, from: Option<Stage>, ui: &Ui) -
                 Status::ToDo(reason) => ("to do", reason),
             }
         } else {
-            ("to do", "if the stages before bring something new".to_string())
+            ("to do", "after those before it".to_string())
         };
         settled &= state == "done";
         let what = what(stage, plan, state != "done")?;

@@ -1,7 +1,7 @@
 //! Each stage: what its result depends on, and what it does. The work itself is the crates'.
 
 use super::Stage;
-use super::facts::{Facts, fingerprint, hash_file};
+use super::facts::{Facts, fingerprint, forget, hash_file, remove};
 use super::folder::RunFolder;
 use crate::commands::clean::{clean_file, refuse_empty};
 use crate::commands::eval::{EvalOptions, run_eval};
@@ -9,7 +9,7 @@ use crate::commands::translate::translate_file;
 use crate::loading::TEMPLATE_FILE;
 use crate::recipe::{RunPlan, Validation};
 use crate::report::{Exit, Failure};
-use crate::stages::train::{Replay, TrainOptions, Tuning, plan_training, run_training};
+use crate::stages::train::{Replay, TRAINING_STATE, TrainOptions, Tuning, plan_training, run_training};
 use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::{Body, Example, read_examples, split, write_examples, write_jsonl};
@@ -49,6 +49,19 @@ pub fn facts(stage: Stage, plan: &RunPlan, run: &RunFolder) -> Result<Facts, Fai
     }
 }
 
+/// Take away what must not be gone on from.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn clear(stage: Stage, run: &RunFolder) -> Result<(), Failure> {
+    forget(&run.stage(stage))?;
+    match stage {
+        // A state of other settings: a run that is cut off before its first own state would meet it.
+        Stage::Train => remove(&run.file(Stage::Train, TRAINING_STATE)),
+        _ => Ok(()),
+    }
+}
+
 /// Do a stage; `go_on` from what a run that was cut off has left.
 ///
 /// # Errors
@@ -72,7 +85,7 @@ pub fn run(
 // ---- clean
 
 fn clean_facts(plan: &RunPlan) -> Result<Facts, Failure> {
-    let facts = Facts::default().with_file(&plan.data.display().to_string(), &plan.data)?;
+    let facts = Facts::default().with_file("the data set", &plan.data)?;
     // Which dropped examples the report shows is no matter.
     facts.with("[data] from", &plan.from).with_section("clean", &plan.clean, &["report_examples"])
 }
