@@ -30,6 +30,15 @@ struct DemoAssets {
     /// Write the base model's pretraining texts (one epoch, JSONL) to this file too
     #[arg(long, value_name = "FILE")]
     pretraining: Option<PathBuf>,
+    /// Passes over the pretraining texts
+    #[arg(long, default_value_t = demo::Pretraining::default().epochs)]
+    epochs: usize,
+    /// Peak learning rate of the pretraining
+    #[arg(long, default_value_t = demo::Pretraining::default().learning_rate)]
+    learning_rate: f64,
+    /// Tokens of one optimizer step of the pretraining
+    #[arg(long, default_value_t = demo::Pretraining::default().step_tokens)]
+    step_tokens: usize,
 }
 
 /// `assets/demo` of this repository, wherever the command is run from.
@@ -49,6 +58,11 @@ fn demo_assets(arguments: &DemoAssets) -> Result<()> {
     demo::write_texts(&texts, &tokenizer, &arguments.out)?;
     if let Some(file) = &arguments.pretraining {
         demo::write_pretraining(&texts, file)?;
+    }
+    if !arguments.texts_only {
+        let (epochs, learning_rate) = (arguments.epochs, arguments.learning_rate);
+        let how = demo::Pretraining { epochs, learning_rate, step_tokens: arguments.step_tokens };
+        demo::pretrain(&texts, demo::SEED, how, &arguments.out.join("model"))?;
     }
     eprint!("{}", demo::summarise(&texts, &arguments.out.join("model"))?);
     Ok(())

@@ -17,6 +17,7 @@ mod held_out;
 mod kinds;
 mod memory;
 mod plain;
+mod pretrain;
 mod random;
 mod rows;
 mod stories;
@@ -26,6 +27,7 @@ mod wording;
 mod words;
 mod write;
 
+pub use pretrain::{Pretraining, pretrain};
 pub use random::SEED;
 pub use summary::summarise;
 pub use tokenizer::TokenizerFiles;
