@@ -250,6 +250,26 @@ fn killed_in_any_stage_and_run_again_it_gives_the_same_bytes() {
 }
 
 #[test]
+fn ctrl_c_saves_and_the_same_command_goes_on() {
+    let whole = folder();
+    stdout(&teach(whole.path(), &["--set", "train.epochs=20"]));
+    let dir = folder();
+    let args = ["teach", "r.toml", "-o", "run", "--threads", "1", "--set", "train.epochs=20"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tolmach"));
+    command.current_dir(dir.path()).args(args).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    while !dir.path().join("run/03-adapter/training-state.safetensors").exists() {
+        std::hint::spin_loop();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let stopped = child.wait_with_output().unwrap();
+    fails(&stopped, 130, &["the training state is saved", "run the same command again"]);
+    let output = teach(dir.path(), &["--set", "train.epochs=20"]);
+    assert!(stderr(&output).contains("going on after step"), "{}", stderr(&output));
+    assert_eq!(read(dir.path(), ADAPTER), read(whole.path(), ADAPTER));
+}
+
+#[test]
 fn a_training_cut_off_under_other_settings_is_not_gone_on_with() {
     let dir = folder();
     let state = "run/03-adapter/training-state.safetensors";

@@ -13,14 +13,14 @@ use tolmach_model::Checkpoint;
 pub struct Facts(BTreeMap<String, String>);
 
 impl Facts {
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: &impl ToString) -> Self {
         self.0.insert(name.to_string(), value.to_string());
         self
     }
 
     /// The content of a file that is read.
     pub fn with_file(self, name: &str, path: &Path) -> Result<Self, Failure> {
-        Ok(self.with(name, hash_file(path)?))
+        Ok(self.with(name, &hash_file(path)?))
     }
 
     /// The settings of a recipe's section, but for those that change nothing in the result.
@@ -236,11 +236,11 @@ mod tests {
     #[test]
     fn a_stage_is_done_for_its_facts_only() {
         let dir = tempfile::tempdir().unwrap();
-        let facts = Facts::default().with("the examples", "abc").with("[train] epochs", 2);
+        let facts = Facts::default().with("the examples", &"abc").with("[train] epochs", &2);
         assert_eq!(reason(dir.path(), &facts), "not done yet");
         begin(dir.path(), &facts).unwrap();
         assert!(matches!(Status::of(dir.path(), &facts), Status::Begun));
-        let other = facts.clone().with("[train] epochs", 3).with("the examples", "abd");
+        let other = facts.clone().with("[train] epochs", &3).with("the examples", &"abd");
         assert_eq!(reason(dir.path(), &other), "[train] epochs: 2 then, 3 now; the examples changed");
         finish(dir.path(), &marker(dir.path(), &facts)).unwrap();
         assert!(matches!(Status::of(dir.path(), &facts), Status::Done(_)));
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_marker_that_was_cut_off_counts_for_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let facts = Facts::default().with("a", 1);
+        let facts = Facts::default().with("a", &1);
         finish(dir.path(), &marker(dir.path(), &facts)).unwrap();
         let text = std::fs::read(dir.path().join(DONE)).unwrap();
         std::fs::write(dir.path().join(DONE), &text[..text.len() / 2]).unwrap();

@@ -87,10 +87,13 @@ fn what(stage: Stage, plan: &RunPlan, to_do: bool) -> Result<String, Failure> {
             let modules = lora.target_modules.join(", ");
             format!("LoRA of rank {} on {modules}{saved}, {length}{replay}", lora.rank)
         }
-        Stage::Eval => match &plan.eval.data {
-            Some(data) => format!("base and tuned side by side on {}", data.display()),
-            None => "base and tuned side by side on what is held out".to_string(),
-        },
+        Stage::Eval => {
+            let data = match (&plan.eval.data, &plan.validation) {
+                (Some(data), _) | (None, Validation::File(data)) => data.display().to_string(),
+                (None, Validation::Share { .. }) => "what is held out".to_string(),
+            };
+            format!("base and tuned side by side on {data}")
+        }
     })
 }
 
@@ -125,10 +128,11 @@ fn replies(samples: &[ReplyPair]) -> String {
     table.trim_fmt()
 }
 
-/// The beginning of a text, without line ends.
+/// The beginning of a text on one line, without anything that could steer a terminal.
 fn one_line(text: &str) -> String {
     const MOST: usize = 120;
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.replace(char::is_control, "\u{fffd}");
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -157,6 +161,7 @@ mod tests {
     fn long_replies_stay_on_a_line() {
         assert_eq!(one_line("а\n\n  б"), "а б");
         assert_eq!(one_line(&"я".repeat(500)).chars().count(), 121);
+        assert_eq!(one_line("\u{1b}[2Jа"), "\u{fffd}[2Jа");
     }
 
     #[test]

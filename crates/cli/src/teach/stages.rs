@@ -121,9 +121,9 @@ fn translate_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
     let mut facts = Facts::default()
         .with_file("the cleaned examples", &run.file(Stage::Clean, EXAMPLES))?
         .with("[data] to", &plan.to)
-        .with("[data] replay_share above 0", plan.replay_share > 0.0);
+        .with("[data] replay_share above 0", &(plan.replay_share > 0.0));
     if let Validation::Share { share, seed } = plan.validation {
-        facts = facts.with("[data] validation_share", share).with("[data] split_seed", seed);
+        facts = facts.with("[data] validation_share", &share).with("[data] split_seed", &seed);
     }
     if let Some(config) = &plan.translate {
         facts = facts.with_section("translate", config, &PACE)?;
@@ -205,19 +205,19 @@ const TRAIN_SHOWN: [&str; 2] = ["sample_every", "save_every"];
 fn train_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
     let mut facts = Facts::default()
         .with_file("the training examples", &run.file(Stage::Translate, TRAIN))?
-        .with("the base model", fingerprint(&plan.base)?)
+        .with("the base model", &fingerprint(&plan.base)?)
         .with_section("lora", &plan.lora, &[])?
         .with_section("train", &plan.train, &TRAIN_SHOWN)?
-        .with("[data] train_on_prompt", plan.train_on_prompt)
-        .with("[base] template", serde_json::to_string(&plan.template)?);
+        .with("[data] train_on_prompt", &plan.train_on_prompt)
+        .with("[base] template", &serde_json::to_string(&plan.template)?);
     if let Some(validation) = validation_file(plan, run) {
         facts = facts.with_file("the validation examples", &validation)?;
     }
     if plan.replay_share > 0.0 {
         facts = facts
             .with_file("the replay examples", &run.file(Stage::Translate, REPLAY))?
-            .with("[data] replay_share", plan.replay_share)
-            .with("[base] source_template", serde_json::to_string(&plan.source_template)?);
+            .with("[data] replay_share", &plan.replay_share)
+            .with("[base] source_template", &serde_json::to_string(&plan.source_template)?);
     }
     Ok(facts)
 }
@@ -333,7 +333,7 @@ fn eval_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
     let config = eval_config(plan, run);
     let mut facts = Facts::default()
         .with_file("the adapter", &run.file(Stage::Train, ADAPTER_WEIGHTS))?
-        .with("the base model", fingerprint(&plan.base)?)
+        .with("the base model", &fingerprint(&plan.base)?)
         .with_section("eval", &config, &EVAL_NAMES)?;
     let files = [
         ("[eval] data", &config.data),
@@ -343,7 +343,7 @@ fn eval_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
     ];
     for (name, path) in files {
         if let Some(path) = path {
-            facts = facts.with(name, format!("content {}", hash_file(path)?));
+            facts = facts.with(name, &format!("content {}", hash_file(path)?));
         }
     }
     Ok(facts)
