@@ -20,7 +20,7 @@ pub fn title(stage: Stage) -> String {
 
 /// Why a stage is done again that needs no doing.
 pub fn forced(force: bool) -> String {
-    if force { "asked for with --force" } else { "asked for with --from" }.to_string()
+    if force { "starting over" } else { "asked for with --from" }.to_string()
 }
 
 /// The plan on stderr, and the same as JSON.

@@ -166,7 +166,11 @@ fn translate(plan: &RunPlan, run: &RunFolder, ui: &Ui) -> Result<Done, Failure> 
         outputs.push(REPLAY);
     }
     let what = if plan.translate.is_some() { "translated" } else { "examples, in the language already" };
-    Ok(Done { outputs, summary: format!("{count} {what}; {} held out", validation.len()) })
+    let held_out = match validation.len() {
+        0 => String::new(),
+        held_out => format!("; {held_out} held out"),
+    };
+    Ok(Done { outputs, summary: format!("{count} {what}{held_out}") })
 }
 
 fn check_split(plan: &RunPlan, train: &[Example], validation: &[Example], share: f64) -> Result<(), Failure> {
