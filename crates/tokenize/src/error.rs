@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{}: there is no tokenizer.json; {hint}", folder.display())]
+    #[error("{}: there is neither tokenizer.json nor tokenizer.model; {hint}", folder.display())]
     NoTokenizer { folder: PathBuf, hint: &'static str },
     #[error("{}: not a tokenizer that can be read: {reason}", path.display())]
     BadTokenizer { path: PathBuf, reason: String },
@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Write(std::io::Error),
     #[error(
-        "{name} is {token:?}, which is not in the vocabulary of tokenizer.json; correct \
+        "{name} is {token:?}, which is not in the vocabulary of the tokenizer; correct \
          tokenizer_config.json or special_tokens_map.json"
     )]
     UnknownSpecialToken { name: &'static str, token: String },

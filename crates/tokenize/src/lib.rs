@@ -13,11 +13,15 @@
 //! everywhere (the model shifts inside a segment, see [`PackedBatch::targets`]); this crate reads
 //! files only where a path is handed to it, and knows nothing of the model.
 
+mod backend;
 mod encode;
 mod error;
 mod jsonl;
+mod loading;
 mod pack;
 mod pattern;
+mod sentencepiece;
+mod shared;
 mod special;
 mod stream;
 mod survey;
@@ -30,6 +34,7 @@ mod tokenizer;
 pub use encode::{DropReason, Dropped, EncodedExamples, ExampleEncoder, MaskConfig, OverLong};
 pub use error::Error;
 pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};
+pub use shared::{Share, SharedPrefixes};
 pub use pack::{PackedBatch, StepPlan, StepSize, epoch_order, plan_steps};
 pub use stream::DecodeStream;
 pub use survey::{

@@ -1,12 +1,15 @@
 //! Packing without padding: from a list of lengths to steps, micro-batches and packed tokens.
 //!
-//! Examples (here called segments) are laid end to end. Attention is block-diagonal, positions
-//! restart at 0 in each segment, and no segment's first token is ever predicted from the last
-//! token of the segment before it.
+//! Examples are laid end to end, each a segment. Attention is block-diagonal, positions restart at 0
+//! in each example, and no example's first token is ever predicted from the last token of the one
+//! before it. A prefix that several examples of a micro-batch share ([`SharedPrefixes`]) is a segment of
+//! its own, laid down once; the examples behind it go on at its positions and attend to it too.
 
+use crate::shared::{Share, SharedPrefixes};
 use crate::token_example::{IGNORED, TokenExample};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// How much one optimizer step takes in.
@@ -24,17 +27,21 @@ pub struct StepPlan {
     pub micro_batches: Vec<Vec<usize>>,
 }
 
-/// Segments laid end to end, T tokens in all.
+/// Segments laid end to end, T rows in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBatch {
     /// [T]
     pub input_ids: Vec<u32>,
     /// [T], unshifted: the label of a token stands at that token's own index.
     pub labels: Vec<i32>,
-    /// [T], 0, 1, 2 … from each segment's start.
+    /// [T], 0, 1, 2 … from each example's start.
     pub positions: Vec<u32>,
-    /// The token range of each segment, in order.
+    /// The rows of each segment, in order.
     pub segments: Vec<Range<usize>>,
+    /// Per segment the rows of the prefix that it goes on from; empty where it has none.
+    pub prefixes: Vec<Range<usize>>,
+    /// Per segment its place among the packed examples; `None` for a shared prefix.
+    pub members: Vec<Option<usize>>,
 }
 
 /// The order of the examples in one epoch: shuffled by `seed` and `epoch`, or the file's own.
@@ -73,9 +80,11 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 /// and micro-batches within them, take examples greedily in that order: without padding, a
 /// half-full micro-batch wastes nothing. An example is never split: one longer than
 /// `micro_batch_tokens` gets a micro-batch of its own, one longer than a step's tokens its own step.
-/// A `StepSize` of 0 counts as 1.
+/// A `StepSize` of 0 counts as 1. A step counts the data's own tokens, a micro-batch the rows that are
+/// left of them where prefixes are shared.
 pub fn plan_steps(
     lengths: &[usize],
+    prefixes: &SharedPrefixes,
     order: &[usize],
     step: StepSize,
     micro_batch_tokens: usize,
@@ -84,27 +93,35 @@ pub fn plan_steps(
         StepSize::Examples(examples) => {
             order.chunks(examples.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
         }
-        StepSize::Tokens(tokens) => fill(lengths, order, tokens),
+        StepSize::Tokens(tokens) => fill(order, tokens, |_, index| lengths[index]),
+    };
+    let rows = |run: &[usize], index: usize| {
+        let share = prefixes.of(index);
+        let there = share.len > 0 && run.iter().any(|&i| prefixes.of(i) == share);
+        lengths[index] - if there { share.len } else { 0 }
     };
     in_step
         .iter()
-        .map(|examples| StepPlan { micro_batches: fill(lengths, examples, micro_batch_tokens) })
+        .map(|examples| StepPlan { micro_batches: fill(examples, micro_batch_tokens, rows) })
         .collect()
 }
 
-/// Cut `order` into runs of at most `limit` tokens and at least one example.
-fn fill(lengths: &[usize], order: &[usize], limit: usize) -> Vec<Vec<usize>> {
+/// Cut `order` into runs of at most `limit` tokens and at least one example; `cost` says what an
+/// example adds to a run.
+fn fill(order: &[usize], limit: usize, cost: impl Fn(&[usize], usize) -> usize) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
     for &index in order {
         match runs.last_mut() {
-            Some(run) if tokens + lengths[index] <= limit => run.push(index),
+            Some(run) if tokens + cost(run, index) <= limit => {
+                tokens += cost(run, index);
+                run.push(index);
+            }
             _ => {
+                tokens = cost(&[], index);
                 runs.push(vec![index]);
-                tokens = 0;
             }
         }
-        tokens += lengths[index];
     }
     runs
 }
@@ -117,27 +134,51 @@ impl StepPlan {
 }
 
 impl PackedBatch {
-    /// Lay these examples end to end.
+    /// Lay these examples end to end, each whole.
     pub fn pack(examples: &[&TokenExample]) -> PackedBatch {
-        let total = examples.iter().map(|example| example.len()).sum();
-        let mut batch = PackedBatch {
-            input_ids: Vec::with_capacity(total),
-            labels: Vec::with_capacity(total),
-            positions: Vec::with_capacity(total),
-            segments: Vec::with_capacity(examples.len()),
-        };
-        for example in examples {
-            let start = batch.tokens();
-            batch.input_ids.extend_from_slice(&example.input_ids);
-            batch.labels.extend_from_slice(&example.labels);
-            batch.positions.extend(0..example.len() as u32);
-            batch.segments.push(start..start + example.len());
+        Self::pack_shared(&vec![Share::default(); examples.len()], examples)
+    }
+
+    /// Lay these examples end to end, with what several of them share laid down once. `shares[i]`
+    /// belongs to `examples[i]`.
+    pub fn pack_shared(shares: &[Share], examples: &[&TokenExample]) -> PackedBatch {
+        let mut batch = PackedBatch::default();
+        let mut prefixes: HashMap<usize, Range<usize>> = HashMap::new();
+        for (member, (example, share)) in examples.iter().zip(shares).enumerate() {
+            let alone = shares.iter().filter(|s| *s == share).count() < 2;
+            if share.len == 0 || alone {
+                batch.push(example, 0..example.len(), 0..0, Some(member));
+                continue;
+            }
+            let prefix = prefixes
+                .entry(share.group)
+                .or_insert_with(|| batch.push(example, 0..share.len, 0..0, None))
+                .clone();
+            batch.push(example, share.len..example.len(), prefix, Some(member));
         }
         batch
     }
 
-    /// T, the number of tokens.
-    pub fn tokens(&self) -> usize {
+    /// Add these tokens of an example as a segment; its rows.
+    fn push(
+        &mut self,
+        example: &TokenExample,
+        tokens: Range<usize>,
+        prefix: Range<usize>,
+        member: Option<usize>,
+    ) -> Range<usize> {
+        let rows = self.rows()..self.rows() + tokens.len();
+        self.input_ids.extend_from_slice(&example.input_ids[tokens.clone()]);
+        self.labels.extend_from_slice(&example.labels[tokens.clone()]);
+        self.positions.extend(tokens.start as u32..tokens.end as u32);
+        self.segments.push(rows.clone());
+        self.prefixes.push(prefix);
+        self.members.push(member);
+        rows
+    }
+
+    /// T, the number of rows: of tokens, less what is shared.
+    pub fn rows(&self) -> usize {
         self.input_ids.len()
     }
 

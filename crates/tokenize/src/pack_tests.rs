@@ -26,7 +26,7 @@ proptest! {
     ) {
         let lengths: Vec<usize> = examples.iter().map(TokenExample::len).collect();
         let order = epoch_order(examples.len(), seed, epoch, shuffle);
-        let steps = plan_steps(&lengths, &order, step, micro);
+        let steps = plan_steps(&lengths, &SharedPrefixes::none(lengths.len()), &order, step, micro);
 
         let (last, full) = steps.split_last().map_or((None, &[][..]), |(last, full)| (Some(last), full));
         if let StepSize::Examples(n) = step {
@@ -44,7 +44,7 @@ proptest! {
                 let chosen: Vec<&TokenExample> = indices.iter().map(|&i| &examples[i]).collect();
                 let batch = PackedBatch::pack(&chosen);
                 prop_assert!(!indices.is_empty());
-                prop_assert!(batch.tokens() <= micro || indices.len() == 1);
+                prop_assert!(batch.rows() <= micro || indices.len() == 1);
                 prop_assert_eq!(batch.segments.len(), indices.len());
                 let mut trained = 0;
                 for (segment, example) in batch.segments.iter().zip(&chosen) {

@@ -7,6 +7,7 @@
 //! 2. `tokenizer_config.json`;
 //! 3. for Llama's tokenizer classes their defaults `<s>`, `</s>`, `<unk>`, where the vocabulary
 //!    has them;
+//! 4. `tokenizer.model` itself, where that is the tokenizer;
 //!
 //! and, where none names it, the id comes from `generation_config.json`, then `config.json`
 //! (`eos_token_id` may be a list: its first id ends an answer, all of them stop generation).
@@ -17,14 +18,23 @@
 
 use crate::error::Error;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The JSON files beside `tokenizer.json`; `Null` where a file is absent.
+/// The JSON files beside `tokenizer.json` or `tokenizer.model`; `Null` where a file is absent.
 pub(crate) struct FolderConfig {
     tokenizer_config: Value,
     special_tokens_map: Value,
+    added_tokens: Value,
     generation_config: Value,
     config: Value,
+}
+
+/// A token beyond the vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddedText {
+    pub text: String,
+    pub special: bool,
 }
 
 impl FolderConfig {
@@ -35,6 +45,7 @@ impl FolderConfig {
         Ok(FolderConfig {
             tokenizer_config: read("tokenizer_config.json")?,
             special_tokens_map: read("special_tokens_map.json")?,
+            added_tokens: read("added_tokens.json")?,
             generation_config: read("generation_config.json")?,
             config: read("config.json")?,
         })
@@ -57,6 +68,38 @@ impl FolderConfig {
     pub fn is_llama_class(&self) -> bool {
         let class = self.tokenizer_config["tokenizer_class"].as_str().unwrap_or_default();
         matches!(class.trim_end_matches("Fast"), "LlamaTokenizer" | "CodeLlamaTokenizer")
+    }
+
+    /// Tokens that the files add beyond the vocabulary of `tokenizer.model`, by id:
+    /// `added_tokens_decoder` of `tokenizer_config.json`, else `added_tokens.json`.
+    pub fn added_tokens(&self) -> BTreeMap<u32, AddedText> {
+        let mut added = BTreeMap::new();
+        let special_names = self.special_names();
+        for (text, id) in self.added_tokens.as_object().into_iter().flatten() {
+            if let Some(id) = ids(id).first() {
+                let special = special_names.contains(text);
+                added.insert(*id, AddedText { text: text.clone(), special });
+            }
+        }
+        let decoder = self.tokenizer_config["added_tokens_decoder"].as_object();
+        for (id, token) in decoder.into_iter().flatten() {
+            if let (Ok(id), Some(text)) = (id.parse(), content(token)) {
+                let special = token["special"].as_bool().unwrap_or(false) || special_names.contains(&text);
+                added.insert(id, AddedText { text, special });
+            }
+        }
+        added
+    }
+
+    /// The texts that are named as special tokens.
+    pub fn special_names(&self) -> Vec<String> {
+        let keys = ["bos_token", "eos_token", "pad_token", "unk_token"];
+        let mut names: Vec<String> = keys.iter().filter_map(|key| self.token_name(key)).collect();
+        for file in [&self.special_tokens_map, &self.tokenizer_config] {
+            let more = file["additional_special_tokens"].as_array().into_iter().flatten();
+            names.extend(more.filter_map(content));
+        }
+        names
     }
 
     pub fn add_bos_token(&self) -> Option<bool> {

@@ -60,9 +60,9 @@ impl<'a> DecodeStream<'a> {
             // A wrong byte token has undone characters that were already shown.
             None => self.tokenizer.decode(&self.window[self.emitted..], true),
         };
-        // Only an emission may replace the context: a token without text of its own would
-        // otherwise push out the word before it.
-        if !new.is_empty() {
+        // Only what has text where it opens a text may replace the context: a token without any,
+        // or a space that the decoder drops there, would push out the word before it.
+        if !self.tokenizer.decode(&self.window[self.emitted..], true).is_empty() {
             self.window.drain(..self.emitted);
         }
         self.emitted = self.window.len();

@@ -1,29 +1,20 @@
 //! A model folder's tokenizer.
 
+use crate::backend::{Backend, END};
 use crate::error::Error;
-use crate::special::FolderConfig;
+use crate::loading::{self, Opened};
 use crate::template::Rendered;
 use rayon::prelude::*;
 use std::path::Path;
-use tokenizers::{AddedToken, PostProcessorWrapper};
 
-/// Stands in the text for "an answer ends here" while it is encoded, and comes out as EOS. A
-/// noncharacter, which Unicode reserves for such internal use.
-const END: char = '\u{FDD0}';
-
-/// `tokenizer.json` with its special tokens resolved (see the module `special`).
+/// `tokenizer.json` or `tokenizer.model` with its special tokens resolved (see the module `special`).
 ///
 /// Special tokens get into the ids only from here, never from a text: a `</s>` that an example or
 /// a user spells out (it is HTML's end of a strike-through) is encoded as ordinary text, so it can
-/// neither end an answer nor open a new one. Byte offsets are the encoder's own: the
-/// post-processor of `tokenizer.json` is asked once whether it adds BOS and then taken out,
-/// because byte-level ones trim spaces from the offsets. Saved truncation and padding (a remnant
-/// of somebody's training) are taken out too.
+/// neither end an answer nor open a new one.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    backend: Backend,
     vocab_size: usize,
-    /// The id that [`END`] has in `inner`; not part of the model's vocabulary.
-    end: u32,
     bos: Option<u32>,
     pad: Option<u32>,
     unk: Option<u32>,
@@ -43,50 +34,27 @@ pub struct TextTokens {
 }
 
 impl Tokenizer {
-    /// Load a model folder's tokenizer, given the folder or its `tokenizer.json`.
+    /// Load a model folder's tokenizer, given the folder, its `tokenizer.json` or its
+    /// `tokenizer.model`. Which of the two a folder's is: see the module `loading`.
     ///
     /// # Errors
-    /// `tokenizer.json` is missing or broken, a JSON file beside it is broken, or BOS or EOS is
-    /// named but not in the vocabulary. A missing EOS is no error yet: see [`Tokenizer::require_eos`].
+    /// There is no tokenizer, it or a JSON file beside it is broken, or BOS or EOS is named but not
+    /// in the vocabulary. A missing EOS is no error yet: see [`Tokenizer::require_eos`].
     pub fn load(folder_or_file: &Path) -> Result<Self, Error> {
-        let is_file = folder_or_file.extension().is_some_and(|e| e == "json") && !folder_or_file.is_dir();
-        let folder = match folder_or_file.parent().filter(|_| is_file) {
-            Some(parent) => parent,
-            None => folder_or_file,
-        };
-        let path = if is_file { folder_or_file.to_path_buf() } else { folder.join("tokenizer.json") };
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if is_missing(&e) => return Err(no_tokenizer(folder)),
-            Err(source) => return Err(Error::Read { path, source }),
-        };
-        let bad = |e: tokenizers::Error| Error::BadTokenizer { path: path.clone(), reason: e.to_string() };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(bad)?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(bad)?;
-        let opening = inner.encode("", true).map_err(bad)?.get_ids().first().copied();
-        Self::resolve(inner, opening, &FolderConfig::read(folder)?)
-    }
-
-    /// `opening`: what the post-processor puts before an empty text.
-    fn resolve(
-        mut inner: tokenizers::Tokenizer,
-        opening: Option<u32>,
-        files: &FolderConfig,
-    ) -> Result<Self, Error> {
-        let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        let Opened { mut backend, files, mut warnings } = loading::open(folder_or_file)?;
+        let vocab_size = backend.vocab_size();
         let find = |key: &'static str, llama_default: Option<&str>| -> Result<Option<u32>, Error> {
             if let Some(token) = files.token_name(key) {
-                let id = inner.token_to_id(&token);
+                let id = backend.token_id(&token);
                 return id.map(Some).ok_or(Error::UnknownSpecialToken { name: key, token });
             }
             let by_class = llama_default.filter(|_| files.is_llama_class());
-            let by_class = by_class.and_then(|token| inner.token_to_id(token));
+            let by_class = by_class.and_then(|token| backend.token_id(token));
             let by_id = || {
                 let ids = files.token_ids(&format!("{key}_id"));
                 ids.into_iter().find(|&id| (id as usize) < vocab_size)
             };
-            Ok(by_class.or_else(by_id))
+            Ok(by_class.or_else(|| backend.own_id(key)).or_else(by_id))
         };
         let bos = find("bos_token", Some("<s>"))?;
         let own_eos = find("eos_token", Some("</s>"))?;
@@ -97,22 +65,19 @@ impl Tokenizer {
         let adds_bos = match files.add_bos_token() {
             Some(true) if bos.is_none() => return Err(Error::NoBos),
             Some(explicit) => explicit,
-            None if inner.get_post_processor().is_none() => bos.is_some(),
-            None => bos.is_some() && opening == bos,
+            None => backend.adds_bos(bos),
         };
-        inner.with_post_processor(None::<PostProcessorWrapper>);
         for id in [bos, own_eos].into_iter().flatten() {
-            make_special(&mut inner, id)?;
+            backend.make_special(id).map_err(|reason| Error::BadTokenizer {
+                path: folder_or_file.to_path_buf(),
+                reason: format!("token {id} cannot be made special: {reason}"),
+            })?;
         }
-        let end = add_end_mark(&mut inner)?;
-        inner.set_encode_special_tokens(true);
-
         let stops = files.token_ids("eos_token_id");
-        let mut warnings = Vec::new();
         warnings.extend(own_eos.and_then(|eos| stop_mismatch(eos, &stops)));
         let mut eos: Vec<u32> = own_eos.into_iter().collect();
         eos.extend(stops.into_iter().filter(|&id| Some(id) != own_eos && (id as usize) < vocab_size));
-        Ok(Tokenizer { inner, vocab_size, end, bos, pad, unk, adds_bos, eos, warnings })
+        Ok(Tokenizer { backend, vocab_size, bos, pad, unk, adds_bos, eos, warnings })
     }
 
     /// The largest token id plus one.
@@ -172,19 +137,17 @@ impl Tokenizer {
 
     /// A token as its vocabulary spells it (`▁Hello`, `<0xD0>`, `Ġworld`).
     pub fn token_text(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id).filter(|_| id != self.end)
+        self.backend.token_text(id)
     }
 
-    /// The token is special (BOS, EOS and what `tokenizer.json` marks as such).
+    /// The token is special (BOS, EOS and what the tokenizer's files mark as such).
     pub fn is_special(&self, id: u32) -> bool {
-        let added = self.inner.get_added_vocabulary();
-        added.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+        self.backend.is_special(id)
     }
 
     /// The text spells out a special token (`</s>`), which other programs might obey.
     pub fn spells_out_special(&self, text: &str) -> bool {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        added.values().any(|token| token.special && text.contains(&token.content))
+        self.backend.spells_out_special(text)
     }
 
     /// The tokens of `text` with byte offsets. With `add_special`, BOS comes first if the model
@@ -234,7 +197,7 @@ impl Tokenizer {
         let mut inserted = 0; // bytes of END marks passed so far
         for (id, (start, end)) in tokens.ids.iter_mut().zip(&mut tokens.offsets) {
             *start -= inserted;
-            if *id == self.end {
+            if *id == self.backend.end() {
                 *id = eos;
                 *end = *start;
                 inserted += END.len_utf8();
@@ -246,14 +209,11 @@ impl Tokenizer {
     }
 
     fn encode_marked(&self, text: &str, add_special: bool) -> Result<TextTokens, Error> {
-        let encoding = self.inner.encode(text, false).map_err(|e| encode_error(text, e.to_string()))?;
-        let mut tokens = TextTokens::default();
+        let mut tokens = self.backend.encode(text).map_err(|reason| encode_error(text, reason))?;
         if let (true, true, Some(bos)) = (add_special, self.adds_bos, self.bos) {
-            tokens.ids.push(bos);
-            tokens.offsets.push((0, 0));
+            tokens.ids.insert(0, bos);
+            tokens.offsets.insert(0, (0, 0));
         }
-        tokens.ids.extend_from_slice(encoding.get_ids());
-        tokens.offsets.extend_from_slice(encoding.get_offsets());
         Ok(tokens)
     }
 
@@ -261,55 +221,15 @@ impl Tokenizer {
     /// decoder of `tokenizer.json` fails (a pathological regular expression), the tokens as the
     /// vocabulary spells them.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> String {
-        self.inner
-            .decode(ids, skip_special)
-            .unwrap_or_else(|_| ids.iter().filter_map(|&id| self.token_text(id)).collect())
+        self.backend.decode(ids, skip_special)
     }
 }
 
 #[cfg(test)]
 impl Tokenizer {
     pub(crate) fn inner_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        self.backend.token_id(token)
     }
-}
-
-/// `open` fails with `NotADirectory` where a folder was given that is a file.
-fn is_missing(e: &std::io::Error) -> bool {
-    matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-}
-
-fn no_tokenizer(folder: &Path) -> Error {
-    let hint = if !folder.is_dir() {
-        "nor is there such a folder"
-    } else if folder.join("tokenizer.model").exists() {
-        "there is a SentencePiece tokenizer.model, which cannot be read yet: convert it with transformers \
-         (AutoTokenizer.from_pretrained(…).save_pretrained(…)) or take tokenizer.json from the model's page"
-    } else {
-        "a model folder holds config.json, tokenizer.json and the weights"
-    };
-    Error::NoTokenizer { folder: folder.to_path_buf(), hint }
-}
-
-/// Some converted tokenizers list EOS as an ordinary piece only; decoding must still skip it.
-fn make_special(inner: &mut tokenizers::Tokenizer, id: u32) -> Result<(), Error> {
-    let added = inner.get_added_vocabulary().get_added_tokens_decoder();
-    if added.get(&id).is_some_and(|token| token.special) {
-        return Ok(());
-    }
-    let Some(content) = inner.id_to_token(id) else { return Ok(()) };
-    let token = AddedToken::from(content.clone(), true);
-    inner.add_special_tokens([token]).map_err(|e| encode_error(&content, e.to_string()))?;
-    Ok(())
-}
-
-/// Give [`END`] an id beyond the vocabulary. It is matched before normalisation, and tokens never
-/// reach across it.
-fn add_end_mark(inner: &mut tokenizers::Tokenizer) -> Result<u32, Error> {
-    let mark = END.to_string();
-    let token = AddedToken::from(mark.as_str(), false).normalized(false);
-    inner.add_tokens([token]).map_err(|e| encode_error(&mark, e.to_string()))?;
-    inner.token_to_id(&mark).ok_or_else(|| encode_error(&mark, "the tokenizer takes no new token".into()))
 }
 
 fn refuse_end_mark(text: &str) -> Result<(), Error> {
