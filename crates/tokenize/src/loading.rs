@@ -1,7 +1,18 @@
 //! Which tokenizer a model folder holds.
 //!
 //! `tokenizer.json` is read where it is, else `tokenizer.model`. Where both are there, fixed probe
-//! texts go through both, and a difference is told.
+//! texts go through both, and a difference is told, with one of three outcomes:
+//!
+//! | they differ in | used | because |
+//! |---|---|---|
+//! | the vocabulary | `tokenizer.json` | `tokenizer.model` is another model's, left behind |
+//! | ordinary sentences | `tokenizer.model` | `tokenizer.json` is a wrong conversion (transformers#24233): the base was trained with other ids |
+//! | spaces only | `tokenizer.json` | transformers and vLLM read it, so a model is used with the ids it was taught with |
+//!
+//! The last row was measured: what transformers 5.23 makes of Llama 2's and of an open_llama-like
+//! `tokenizer.model` differs from the `sentencepiece` package on texts that begin or end with a space
+//! or hold a run of spaces (open_llama's own tokenizer collapses those: open_llama#40), and on no
+//! other of 24,000 texts in English, Russian, code and nonsense.
 
 use crate::backend::{Backend, JsonTokenizer, ModelTokenizer};
 use crate::error::Error;
@@ -36,11 +47,16 @@ pub(crate) fn open(folder_or_file: &Path) -> Result<Opened, Error> {
         };
         found.ok_or_else(|| no_tokenizer(folder))?
     } else {
-        match (read_json(folder.join(JSON_FILE))?, read_model(folder.join(MODEL_FILE), &files)?) {
-            (Some(json), Some(model)) => {
-                warnings.extend(difference(&json, &model));
-                json
+        let json = read_json(folder.join(JSON_FILE))?;
+        let model = match read_model(folder.join(MODEL_FILE), &files) {
+            Err(unreadable) if json.is_some() => {
+                warnings.push(format!("{unreadable}; tokenizer.json is used"));
+                None
             }
+            model => model?,
+        };
+        match (json, model) {
+            (Some(json), Some(model)) => choose(json, model, &mut warnings),
             (json, model) => json.or(model).ok_or_else(|| no_tokenizer(folder))?,
         }
     };
@@ -81,6 +97,67 @@ fn no_tokenizer(folder: &Path) -> Error {
     Error::NoTokenizer { folder: folder.to_path_buf(), hint }
 }
 
-fn difference(_json: &Backend, _model: &Backend) -> Option<String> {
-    None
+/// Texts that every right conversion encodes alike.
+const SENTENCES: &[&str] = &[
+    "Below is an instruction that describes a task. Write a response that completes the request.",
+    "The quick brown fox jumps over the lazy dog; isn't it 12,345.67 % quicker?",
+    "Ниже дано задание. Напишите ответ, который полностью его выполняет.",
+    "Съешь же ещё этих мягких французских булок, да выпей чаю — №1 (2024 г.).",
+    "Tschüß, señor: voilà l'été! naïve café",
+    "def add(first, second): return first + second # {[<>]}",
+    "https://example.org/a?b=c&d=%20",
+    "漢字 かな 한국어 🦙",
+];
+
+/// Texts with spaces where conversions are known to differ.
+const SPACED: &[&str] = &[" the first", "two  spaces", "x:\n    return x\n", "a\tb", "the last ", "a\n\nb"];
+
+/// Of both tokenizers of one folder, the one to use.
+fn choose(json: Backend, model: Backend, warnings: &mut Vec<String>) -> Backend {
+    if !same_vocabulary(&json, &model) {
+        warnings.push(
+            "tokenizer.json and tokenizer.model have different vocabularies; tokenizer.json is used".into(),
+        );
+        return json;
+    }
+    if let Some(difference) = difference(&json, &model, SENTENCES) {
+        warnings.push(format!(
+            "tokenizer.json is a wrong conversion of tokenizer.model: {difference}. tokenizer.model is used; \
+             remove tokenizer.json, which other programs prefer"
+        ));
+        return model;
+    }
+    if let Some(difference) = difference(&json, &model, SPACED) {
+        warnings.push(format!(
+            "tokenizer.json and tokenizer.model treat spaces differently: {difference}. tokenizer.json is \
+             used, as by other programs; remove it for the ids of tokenizer.model"
+        ));
+    }
+    json
 }
+
+/// All but a few pieces have the same id (a fine-tune may have renamed reserved ones).
+fn same_vocabulary(json: &Backend, model: &Backend) -> bool {
+    let pieces = model.vocab_size() as u32;
+    let same = (0..pieces).filter(|&id| json.token_text(id) == model.token_text(id)).count();
+    same * 100 >= pieces as usize * 99
+}
+
+/// The first text that the two encode differently, with both results.
+fn difference(json: &Backend, model: &Backend, texts: &[&str]) -> Option<String> {
+    let shown = |backend: &Backend, ids: &[u32]| {
+        let texts: Vec<String> = ids.iter().filter_map(|&id| backend.token_text(id)).collect();
+        texts.join("|")
+    };
+    texts.iter().find_map(|text| {
+        // A text that one of them cannot encode at all counts as no tokens.
+        let ids = |backend: &Backend| backend.encode(text).unwrap_or_default().ids;
+        let (by_json, by_model) = (ids(json), ids(model));
+        let (json, model) = (shown(json, &by_json), shown(model, &by_model));
+        (by_json != by_model).then(|| format!("{text:?} is {json} by the first, {model} by the second"))
+    })
+}
+
+#[cfg(test)]
+#[path = "loading_tests.rs"]
+mod tests;

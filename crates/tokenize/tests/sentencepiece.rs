@@ -1,6 +1,8 @@
 //! `tokenizer.model` against the `sentencepiece` package: ids, byte offsets and decoded texts of
 //! nasty lines, with the tiny models of `fixtures/golden/sentencepiece`.
 
+#![allow(clippy::unwrap_used)]
+
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use tolmach_tokenize::{DecodeStream, Tokenizer};
