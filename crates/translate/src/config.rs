@@ -2,8 +2,7 @@
 
 use crate::dispatch::RetryPolicy;
 use crate::engine::{Engine, Limits};
-use crate::libretranslate::LibreTranslate;
-use crate::memory::Memory;
+use crate::engines::{LibreTranslate, Memory};
 use crate::{Error, LanguagePair};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -156,6 +155,6 @@ impl TranslateConfig {
             return Err(Error::Config(format!("`{key}` is 0: at least 1 is needed")));
         }
         let (characters, segments) = (self.max_characters, self.max_segments);
-        Ok(Limits { characters, segments, concurrency: self.concurrency })
+        Ok(Limits { characters, segments, concurrency: self.concurrency, ..Limits::UNLIMITED })
     }
 }

@@ -2,6 +2,7 @@
 //! the same for every engine and live in `dispatch.rs`.
 
 use crate::LanguagePair;
+use serde::Serialize;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -17,6 +18,22 @@ pub trait Engine: Send + Sync {
 
     /// What one request may hold, and how many may be under way.
     fn limits(&self) -> Limits;
+
+    /// Whether the service takes one text per request and nothing else. Then a request is one segment of
+    /// [`Limits::characters`] at most, and it pays to join many short segments into it.
+    fn takes_one_text(&self) -> bool {
+        false
+    }
+
+    /// What the characters sent cost; `None` for a service without a price.
+    fn price(&self) -> Option<Price> {
+        None
+    }
+
+    /// How it wants its texts.
+    fn manner(&self) -> Manner {
+        Manner::default()
+    }
 
     /// Whether asking again costs neither money nor time, so that answers need no journal.
     fn is_free(&self) -> bool {
@@ -38,8 +55,23 @@ pub trait Engine: Send + Sync {
     fn translate(&self, segments: &[&str], pair: &LanguagePair) -> Result<Vec<Answer>, EngineError>;
 }
 
+/// How an engine wants its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Manner {
+    /// Line by line as they are, protected parts included: it looks up and does not translate.
+    Lookup,
+    /// Line by line, protected parts behind marks, several to a request.
+    #[default]
+    Lines,
+    /// Sentence by sentence, protected parts behind marks, several to a request.
+    Sentences,
+    /// As `Lines`, but a request holds one text: many are joined by a separator and the answer is cut
+    /// again. [`Limits::segments`] then counts what is joined; `translate` is called with one text.
+    OneText,
+}
+
 /// The limits of an engine. A segment longer than `characters` is sent alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Characters (Unicode scalar values) per request.
     pub characters: usize,
@@ -47,6 +79,36 @@ pub struct Limits {
     pub segments: usize,
     /// Requests under way at a time.
     pub concurrency: usize,
+    /// Requests that may start per second.
+    pub requests_per_second: Option<f64>,
+    /// Characters that may be sent per second.
+    pub characters_per_second: Option<f64>,
+}
+
+impl Limits {
+    /// One request at a time, of any size, as fast as it goes.
+    pub const UNLIMITED: Limits = Limits {
+        characters: usize::MAX,
+        segments: usize::MAX,
+        concurrency: 1,
+        requests_per_second: None,
+        characters_per_second: None,
+    };
+}
+
+/// What a service charges for the characters (Unicode scalar values) it is sent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Price {
+    pub per_million: f64,
+    /// ISO 4217: `USD`, `EUR`, `RUB`.
+    pub currency: String,
+}
+
+impl Price {
+    /// What `characters` cost.
+    pub fn of(&self, characters: usize) -> f64 {
+        self.per_million * characters as f64 / 1e6
+    }
 }
 
 /// The target of one segment, or why there is none.

@@ -1,8 +1,8 @@
 //! What can go wrong in this crate.
 
 use crate::engine::EngineError;
+use crate::engines::MemoryError;
 use crate::journal::JournalError;
-use crate::memory::MemoryError;
 use thiserror::Error;
 
 #[derive(Debug, Error)]

@@ -8,7 +8,8 @@
 //! | to change | file |
 //! |---|---|
 //! | what is kept away from the engine | `segment.rs` |
-//! | an engine's protocol | `memory.rs`, `tmx.rs`, `libretranslate.rs`, `http.rs` |
+//! | what an engine is, its limits and its price | `engine.rs` |
+//! | an engine's protocol | `engines/`, `http.rs` |
 //! | batches, retries, pauses, splitting | `dispatch.rs` |
 //! | what is stored | `journal.rs` |
 //! | settings of a recipe | `config.rs` |
@@ -17,22 +18,19 @@
 mod config;
 mod dispatch;
 mod engine;
+mod engines;
 mod error;
 mod http;
 mod journal;
 mod language;
-mod libretranslate;
-mod memory;
 mod run;
 pub mod segment;
-mod tmx;
 
 pub use config::{EngineKind, OnMiss, Options, TranslateConfig};
 pub use dispatch::RetryPolicy;
-pub use engine::{Answer, Engine, EngineError, Limits, Miss};
+pub use engine::{Answer, Engine, EngineError, Limits, Miss, Price};
+pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};
 pub use error::Error;
-pub use journal::{Journal, JournalError, Scope};
+pub use journal::{Journal, JournalError, Scope, Stored};
 pub use language::LanguagePair;
-pub use libretranslate::LibreTranslate;
-pub use memory::{Memory, MemoryError, MemoryReport};
 pub use run::{MISSED_KEY, Missed, Progress, Stats, Survey, Translated, survey, translate_examples};

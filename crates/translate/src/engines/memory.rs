@@ -4,10 +4,10 @@
 //! line with the cuts of [`crate::segment`], so memories of whole fields and of single lines both serve.
 //! Where one source has several targets the last one wins: corrections are appended.
 
+use super::tmx::read_tmx;
 use crate::LanguagePair;
 use crate::engine::{Answer, Engine, EngineError, Limits, Miss};
 use crate::segment::{Line, lines, markers_length};
-use crate::tmx::read_tmx;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -167,7 +167,7 @@ impl Engine for Memory {
     }
 
     fn limits(&self) -> Limits {
-        Limits { characters: usize::MAX, segments: 4096, concurrency: 1 }
+        Limits { segments: 4096, ..Limits::UNLIMITED }
     }
 
     fn is_free(&self) -> bool {

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn engine(endpoint: &str) -> Result<LibreTranslate, Error> {
-        let limits = Limits { characters: 100, segments: 10, concurrency: 1 };
+        let limits = Limits { characters: 100, segments: 10, ..Limits::UNLIMITED };
         LibreTranslate::new(endpoint, None, limits, Duration::from_secs(1))
     }
 
