@@ -65,9 +65,6 @@ pub enum Manner {
     Lines,
     /// Sentence by sentence, protected parts behind marks, several to a request.
     Sentences,
-    /// As `Lines`, but a request holds one text: many are joined by a separator and the answer is cut
-    /// again. [`Limits::segments`] then counts what is joined; `translate` is called with one text.
-    OneText,
 }
 
 /// The limits of an engine. A segment longer than `characters` is sent alone.

@@ -16,8 +16,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-/// The version of the schema below. Raise it with a migration in [`Journal::open`].
-const SCHEMA_VERSION: i64 = 1;
+/// The version of the schema below. Raise it with a step in [`MIGRATIONS`].
+const SCHEMA_VERSION: i64 = 2;
+
+/// What turns a journal of version n (from 1) into one of version n + 1.
+const MIGRATIONS: [&str; 1] = [
+    // How an answer was come by, and how the requests of a run were planned.
+    "ALTER TABLE translation ADD COLUMN note TEXT NOT NULL DEFAULT '';
+     CREATE TABLE plan (key BLOB PRIMARY KEY, held BLOB NOT NULL) STRICT, WITHOUT ROWID;",
+];
 
 /// "TLMJ": tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x544C_4D4A;
@@ -36,8 +43,10 @@ const SCHEMA: &str = "
         source      TEXT NOT NULL,
         target      TEXT NOT NULL,
         stored_at   INTEGER NOT NULL DEFAULT (unixepoch()),
+        note        TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (scope, source_hash)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE plan (key BLOB PRIMARY KEY, held BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
 #[derive(Debug, Error)]
@@ -75,6 +84,14 @@ pub struct Scope {
     pub pair: LanguagePair,
 }
 
+/// An answer as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub target: String,
+    /// How the answer was come by, if that took more than one plain request; else empty.
+    pub note: String,
+}
+
 /// An open journal; closing the process, however it ends, lets go of it.
 #[derive(Debug)]
 pub struct Journal {
@@ -107,6 +124,13 @@ impl Journal {
         if fresh {
             transaction.execute_batch(SCHEMA).map_err(named)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(named)?;
+        } else {
+            let version: i64 =
+                transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(named)?;
+            let done = usize::try_from(version - 1).unwrap_or(0);
+            for migration in MIGRATIONS.iter().skip(done) {
+                transaction.execute_batch(migration).map_err(named)?;
+            }
         }
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(named)?;
         transaction.commit().map_err(named)?;
@@ -118,6 +142,15 @@ impl Journal {
     /// # Errors
     /// SQLite fails.
     pub fn targets(&self, scope: &Scope, sources: &[&str]) -> Result<Vec<Option<String>>, JournalError> {
+        let answers = self.answers(scope, sources)?;
+        Ok(answers.into_iter().map(|answer| Some(answer?.target)).collect())
+    }
+
+    /// The stored answer to each source, in order.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn answers(&self, scope: &Scope, sources: &[&str]) -> Result<Vec<Option<Stored>>, JournalError> {
         let named = |source| named(&self.path, source);
         let id: Option<i64> = self
             .connection
@@ -131,19 +164,20 @@ impl Journal {
         let Some(id) = id else { return Ok(vec![None; sources.len()]) };
         let mut find = self
             .connection
-            .prepare("SELECT target FROM translation WHERE scope = ?1 AND source_hash = ?2")
+            .prepare("SELECT target, note FROM translation WHERE scope = ?1 AND source_hash = ?2")
             .map_err(named)?;
-        let target = |source: &&str| {
-            find.query_row(params![id, hash(source)], |row| row.get(0)).optional().map_err(named)
+        let answer = |source: &&str| {
+            let stored = |row: &rusqlite::Row<'_>| Ok(Stored { target: row.get(0)?, note: row.get(1)? });
+            find.query_row(params![id, hash(source)], stored).optional().map_err(named)
         };
-        sources.iter().map(target).collect()
+        sources.iter().map(answer).collect()
     }
 
-    /// Store (source, target) pairs, all or none; they are on the disk when this returns.
+    /// Store (source, target, note) triples, all or none; they are on the disk when this returns.
     ///
     /// # Errors
     /// SQLite fails, for example because the disk is full.
-    pub fn store(&mut self, scope: &Scope, pairs: &[(&str, &str)]) -> Result<(), JournalError> {
+    pub fn store(&mut self, scope: &Scope, answers: &[(&str, &str, &str)]) -> Result<(), JournalError> {
         let path = &self.path;
         let named = |source| named(path, source);
         let transaction = self.connection.transaction().map_err(named)?;
@@ -159,15 +193,34 @@ impl Journal {
                 .map_err(named)?;
             let mut insert = transaction
                 .prepare_cached(
-                    "INSERT INTO translation (scope, source_hash, source, target) VALUES (?1, ?2, ?3, ?4)
+                    "INSERT INTO translation (scope, source_hash, source, target, note)
+                     VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT DO NOTHING",
                 )
                 .map_err(named)?;
-            for (source, target) in pairs {
-                insert.execute(params![id, hash(source), source, target]).map_err(named)?;
+            for (source, target, note) in answers {
+                insert.execute(params![id, hash(source), source, target, note]).map_err(named)?;
             }
         }
         transaction.commit().map_err(named)
+    }
+
+    /// What was held when the work known by `key` began: `held` now, if this is its beginning. A run that
+    /// goes on so makes the same requests as one that was never stopped.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn held_at_start(&mut self, key: &[u8; 32], held: &[u8]) -> Result<Vec<u8>, JournalError> {
+        let named = |source| named(&self.path, source);
+        self.connection
+            .execute(
+                "INSERT INTO plan (key, held) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                params![key, held],
+            )
+            .map_err(named)?;
+        self.connection
+            .query_row("SELECT held FROM plan WHERE key = ?1", params![key], |row| row.get(0))
+            .map_err(named)
     }
 
     /// How many answers it holds, of all engines and languages.
@@ -231,13 +284,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/j.sqlite");
         let mut journal = Journal::open(&path).unwrap();
-        journal.store(&scope("x", "ru"), &[("a", "а"), ("b", "б")]).unwrap();
-        journal.store(&scope("x", "ru"), &[("b", "another"), ("c", "ц")]).unwrap();
+        journal.store(&scope("x", "ru"), &[("a", "а", ""), ("b", "б", "asked twice")]).unwrap();
+        journal.store(&scope("x", "ru"), &[("b", "another", ""), ("c", "ц", "")]).unwrap();
         drop(journal);
         let journal = Journal::open(&path).unwrap();
         let found = journal.targets(&scope("x", "ru"), &["c", "b", "d", "a"]).unwrap();
         let found: Vec<_> = found.iter().map(Option::as_deref).collect();
         assert_eq!(found, [Some("ц"), Some("б"), None, Some("а")], "the first answer stays");
+        assert_eq!(
+            journal.answers(&scope("x", "ru"), &["b"]).unwrap()[0].as_ref().unwrap().note,
+            "asked twice"
+        );
         assert_eq!(journal.targets(&scope("x", "de"), &["a"]).unwrap(), [None]);
         assert_eq!(journal.targets(&scope("y", "ru"), &["a"]).unwrap(), [None]);
         assert_eq!(journal.count().unwrap(), 3);
@@ -264,10 +321,37 @@ mod tests {
         connection.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
         drop(connection);
         let error = Journal::open(&path).unwrap_err();
-        assert!(matches!(error, JournalError::Newer { found: 2, .. }), "{error}");
+        assert!(matches!(error, JournalError::Newer { found, .. } if found == SCHEMA_VERSION + 1), "{error}");
         let connection = Connection::open(&path).unwrap();
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(version, SCHEMA_VERSION + 1);
+    }
+
+    #[test]
+    fn a_journal_of_the_first_version_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.sqlite");
+        let old = SCHEMA.replace("note        TEXT NOT NULL DEFAULT '',", "");
+        let old = old.split("CREATE TABLE plan").next().unwrap();
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(old).unwrap();
+        connection.execute_batch("INSERT INTO scope VALUES (1, 'x', 'en', 'ru')").unwrap();
+        connection
+            .execute(
+                "INSERT INTO translation (scope, source_hash, source, target) VALUES (1, ?1, 'a', 'а')",
+                params![hash("a")],
+            )
+            .unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        drop(connection);
+        for _ in 0..2 {
+            let mut journal = Journal::open(&path).unwrap();
+            let found = journal.answers(&scope("x", "ru"), &["a"]).unwrap();
+            assert_eq!(found[0], Some(Stored { target: "а".to_string(), note: String::new() }));
+            assert_eq!(journal.held_at_start(&[7; 32], b"first").unwrap(), b"first");
+            assert_eq!(journal.held_at_start(&[7; 32], b"other").unwrap(), b"first");
+        }
     }
 
     #[test]

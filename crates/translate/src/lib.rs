@@ -28,7 +28,7 @@ pub mod segment;
 
 pub use config::{EngineKind, OnMiss, Options, TranslateConfig};
 pub use dispatch::RetryPolicy;
-pub use engine::{Answer, Engine, EngineError, Limits, Miss, Price};
+pub use engine::{Answer, Engine, EngineError, Limits, Manner, Miss, Price};
 pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};
 pub use error::Error;
 pub use journal::{Journal, JournalError, Scope, Stored};

@@ -212,7 +212,7 @@ fn answer_all(
         let receive = |news: Vec<News>| -> Result<(), Error> {
             let answers = take_answers(news, progress);
             if let Some(journal) = &mut journal {
-                let found = answers.iter().filter_map(|(i, a)| Some((segments[*i], a.as_deref().ok()?)));
+                let found = answers.iter().filter_map(|(i, a)| Some((segments[*i], a.as_deref().ok()?, "")));
                 journal.store(&scope, &found.collect::<Vec<_>>())?;
             }
             stats.answered_segments += answers.iter().filter(|(_, a)| a.is_ok()).count();

@@ -6,7 +6,7 @@
 
 use super::tmx::read_tmx;
 use crate::LanguagePair;
-use crate::engine::{Answer, Engine, EngineError, Limits, Miss};
+use crate::engine::{Answer, Engine, EngineError, Limits, Manner, Miss};
 use crate::segment::{Line, lines, markers_length};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -168,6 +168,10 @@ impl Engine for Memory {
 
     fn limits(&self) -> Limits {
         Limits { segments: 4096, ..Limits::UNLIMITED }
+    }
+
+    fn manner(&self) -> Manner {
+        Manner::Lookup
     }
 
     fn is_free(&self) -> bool {
