@@ -98,7 +98,7 @@ impl<B: Backend> Decoder<B> {
         let checkpoint = Checkpoint::open_folder(folder)?;
         let matrix = |name: &str, rows, cols| checkpoint.matrix(name, rows, cols);
         let vector = |name: &str, len| checkpoint.values(name, &[len]);
-        let mut model = Self::assemble(backend, config, &matrix, &vector)?;
+        let mut model = Self::from_weights(backend, config, &matrix, &vector)?;
         model.fingerprint = Some(checkpoint.fingerprint());
         Ok(model)
     }
@@ -113,10 +113,15 @@ impl<B: Backend> Decoder<B> {
             FrozenMatrix::from_f32(rows, cols, &init::normal(seed, name, rows * cols, std))
                 .map_err(|e| Error::Lora(e.to_string()))
         };
-        Self::assemble(backend, config, &matrix, &|_, len| Ok(vec![1.0; len]))
+        Self::from_weights(backend, config, &matrix, &|_, len| Ok(vec![1.0; len]))
     }
 
-    fn assemble(
+    /// From weights under Hugging Face's names, wherever they come from: `matrix(name, rows, cols)` and
+    /// `vector(name, len)`.
+    ///
+    /// # Errors
+    /// Those of the two functions.
+    pub fn from_weights(
         backend: Arc<B>,
         config: Config,
         matrix: &dyn Fn(&str, usize, usize) -> Result<FrozenMatrix>,
