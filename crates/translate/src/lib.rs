@@ -12,6 +12,7 @@
 //! | an engine's protocol | `engines/`, `http.rs` |
 //! | batches, retries, pauses, splitting | `dispatch.rs` |
 //! | what is stored | `journal.rs` |
+//! | chrF, BLEU, the round trip, the report page | `quality/` |
 //! | settings of a recipe | `config.rs` |
 //! | what an emitted example carries | `run.rs` |
 
@@ -23,6 +24,7 @@ mod error;
 mod http;
 mod journal;
 mod language;
+pub mod quality;
 mod run;
 pub mod segment;
 
