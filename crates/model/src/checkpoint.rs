@@ -1,6 +1,8 @@
-//! Tensors on disk: safetensors, single or sharded, memory-mapped and read in place; and written.
+//! Tensors on disk: safetensors or `pytorch_model.bin`, single or sharded, memory-mapped and read in
+//! place; and safetensors written.
 
 use crate::error::{Error, Result};
+use crate::pickle_file;
 use crate::tensor_writer::TensorWriter;
 use memmap2::Mmap;
 use std::collections::{BTreeMap, HashMap};
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tolmach_engine::{Dtype, FrozenMatrix};
 
-/// Open safetensors files and where each tensor lies in them.
+/// Open files of tensors and where each tensor lies in them.
 pub struct Checkpoint {
     /// The file, or the folder of the shards: what messages name.
     path: PathBuf,
@@ -27,33 +29,34 @@ struct Tensor {
 }
 
 impl Checkpoint {
-    /// A model folder: `model.safetensors`, or the shards that `model.safetensors.index.json` names.
+    /// A model folder's weights: the first there is of `model.safetensors`, the shards that
+    /// `model.safetensors.index.json` names, `pytorch_model.bin`, and the shards that
+    /// `pytorch_model.bin.index.json` names.
     ///
     /// # Errors
-    /// No such file, a missing or truncated shard, an index that names a tensor its shard lacks.
+    /// No such file, a missing or truncated shard, an index that names a tensor its shard lacks, a
+    /// pickle with anything but tensors.
     pub fn open_folder(folder: &Path) -> Result<Self> {
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        if single.is_file() {
-            Self::open_file(&single)
-        } else if index.is_file() {
-            Self::open_shards(folder, &index)
-        } else {
-            let reason = if !folder.is_dir() {
-                "there is no such folder"
-            } else if folder.join("pytorch_model.bin").is_file() {
-                "only pytorch_model.bin, which is not read yet; convert it to model.safetensors"
-            } else {
-                "neither model.safetensors nor model.safetensors.index.json is in it"
-            };
-            Err(Error::NoModel { path: folder.to_path_buf(), reason: reason.into() })
+        for name in ["model.safetensors", "pytorch_model.bin"] {
+            let index = folder.join(format!("{name}.index.json"));
+            if folder.join(name).is_file() {
+                return Self::open_file(&folder.join(name));
+            } else if index.is_file() {
+                return Self::open_shards(folder, &index);
+            }
         }
+        let reason = if folder.is_dir() {
+            "neither model.safetensors nor pytorch_model.bin, whole or in shards, is in it"
+        } else {
+            "there is no such folder"
+        };
+        Err(Error::NoModel { path: folder.to_path_buf(), reason: reason.into() })
     }
 
-    /// One safetensors file.
+    /// One file: `.bin`, `.pt` and `.pth` are read as `torch.save` writes them, others as safetensors.
     ///
     /// # Errors
-    /// The file is missing, truncated or not safetensors.
+    /// The file is missing, truncated or of another format.
     pub fn open_file(path: &Path) -> Result<Self> {
         let mut checkpoint =
             Self { path: path.to_path_buf(), tensors: BTreeMap::new(), metadata: HashMap::new() };
@@ -95,13 +98,32 @@ impl Checkpoint {
 
     fn add(&mut self, path: &Path) -> Result<()> {
         let read = |source| Error::Read { path: path.to_path_buf(), source };
-        let broken = |reason: String| Error::Safetensors { path: path.to_path_buf(), reason };
         let file = File::open(path).map_err(read)?;
         // SAFETY: the file is only read; that nobody truncates it while it is mapped is the same
         // assumption every user of memory-mapped weights makes.
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(read)?);
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("bin" | "pt" | "pth")) {
+            self.add_pickled(path, &map)
+        } else {
+            self.add_safetensors(path, &map)
+        }
+    }
+
+    fn add_pickled(&mut self, path: &Path, map: &Arc<Mmap>) -> Result<()> {
+        let stored = pickle_file::read(map);
+        for tensor in stored.map_err(|reason| Error::Pickle { path: path.to_path_buf(), reason })? {
+            let pickle_file::StoredTensor { name, dtype, shape, offset, len } = tensor;
+            let (file, map) = (path.to_path_buf(), Arc::clone(map));
+            self.tensors.insert(name, Tensor { file, map, dtype, shape, offset, len });
+        }
+        Ok(())
+    }
+
+    fn add_safetensors(&mut self, path: &Path, map: &Arc<Mmap>) -> Result<()> {
+        let broken = |reason: String| Error::Safetensors { path: path.to_path_buf(), reason };
         let (header, metadata) =
-            safetensors::SafeTensors::read_metadata(&map).map_err(|e| broken(e.to_string()))?;
+            safetensors::SafeTensors::read_metadata(map).map_err(|e| broken(e.to_string()))?;
         let start = header + 8;
         let mut end = start;
         for (name, info) in metadata.tensors() {
@@ -109,7 +131,7 @@ impl Checkpoint {
             end = end.max(start + to);
             let tensor = Tensor {
                 file: path.to_path_buf(),
-                map: Arc::clone(&map),
+                map: Arc::clone(map),
                 dtype: info.dtype,
                 shape: info.shape.clone(),
                 offset: start + from,
@@ -141,6 +163,24 @@ impl Checkpoint {
 
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.get(name)?.shape)
+    }
+
+    /// The type that a tensor is stored in.
+    ///
+    /// # Errors
+    /// The tensor is missing or of a type that is not supported.
+    pub fn dtype(&self, name: &str) -> Result<Dtype> {
+        Ok(self.checked(name, &self.get(name)?.shape)?.1)
+    }
+
+    /// The tensor's pages need not stay in memory: for those who read a large file once, from end to end.
+    pub fn release(&self, name: &str) {
+        if let Ok(tensor) = self.get(name) {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: nothing is ever written to the map, so pages given back are read from the file again.
+            // That the advice is not heeded does no harm.
+            let _ = unsafe { tensor.map.unchecked_advise_range(advice, tensor.offset, tensor.len) };
+        }
     }
 
     /// A matrix `[rows, cols]`, used in place.

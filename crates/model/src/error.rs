@@ -19,6 +19,9 @@ pub enum Error {
     #[error("{}: not a whole safetensors file: {reason}", path.display())]
     Safetensors { path: PathBuf, reason: String },
 
+    #[error("{}: cannot be read as tensors: {reason}", path.display())]
+    Pickle { path: PathBuf, reason: String },
+
     #[error("{}: no tensor `{name}`", path.display())]
     MissingTensor { path: PathBuf, name: String },
 
@@ -57,11 +60,16 @@ impl Error {
             Error::Safetensors { .. } => {
                 Some("the file is probably truncated: copy or download it again and compare its size")
             }
+            Error::Pickle { .. } => Some(
+                "such files are only read, never executed; take the model's safetensors, or what \
+                 torch.save(model.state_dict(), …) writes",
+            ),
             Error::Shape { .. } | Error::UnknownTensor { .. } | Error::OtherBase { .. } => {
                 Some("use the base model that the adapter was trained on (base_model_name_or_path)")
             }
             Error::NoModel { .. } => Some(
-                "a model is a folder in the Hugging Face layout: config.json, model.safetensors, tokenizer.json",
+                "a model is a folder in the Hugging Face layout: config.json, model.safetensors or \
+                 pytorch_model.bin, tokenizer.json or tokenizer.model",
             ),
             Error::Lora(_) => Some(
                 "target modules are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj or all-linear",

@@ -20,6 +20,9 @@ mod generate;
 mod init;
 mod linear;
 mod parameter;
+mod pickle;
+mod pickle_file;
+mod pickle_zip;
 mod sampling;
 mod tensor_writer;
 

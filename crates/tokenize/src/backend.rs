@@ -17,7 +17,7 @@ const MAX_ID: u32 = 1 << 30;
 type Reason = String;
 
 pub(crate) enum Backend {
-    Json(JsonTokenizer),
+    Json(Box<JsonTokenizer>),
     SentencePiece(Box<ModelTokenizer>),
 }
 
@@ -29,12 +29,15 @@ pub(crate) struct JsonTokenizer {
     vocab_size: usize,
     /// Of [`END`]; not part of the model's vocabulary.
     end: u32,
-    post_processor: Option<Opening>,
+    post_processor: Option<PostProcessor>,
 }
 
-/// What a post-processor puts before an empty text.
+/// The post-processor that was taken out.
 #[derive(Clone, Copy)]
-struct Opening(Option<u32>);
+struct PostProcessor {
+    /// What it puts before an empty text.
+    opening: Option<u32>,
+}
 
 /// `tokenizer.model` with what the files beside it add to its vocabulary.
 pub(crate) struct ModelTokenizer {
@@ -53,8 +56,8 @@ impl JsonTokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(text)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(text)?;
-        let opening = Opening(inner.encode("", true).map_err(text)?.get_ids().first().copied());
-        let post_processor = inner.get_post_processor().map(|_| opening);
+        let opening = inner.encode("", true).map_err(text)?.get_ids().first().copied();
+        let post_processor = inner.get_post_processor().map(|_| PostProcessor { opening });
         inner.with_post_processor(None::<PostProcessorWrapper>);
         let vocab_size = inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         // The mark is matched before normalisation, and tokens never reach across it.
@@ -165,10 +168,8 @@ impl Backend {
     /// Where no setting decides: BOS, if there is one and no post-processor speaks against it.
     pub fn adds_bos(&self, bos: Option<u32>) -> bool {
         match self {
-            Self::Json(JsonTokenizer { post_processor: Some(Opening(opening)), .. }) => {
-                bos.is_some() && *opening == bos
-            }
-            _ => bos.is_some(),
+            Self::Json(json) => bos.is_some() && json.post_processor.is_none_or(|o| o.opening == bos),
+            Self::SentencePiece(_) => bos.is_some(),
         }
     }
 

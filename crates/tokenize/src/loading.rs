@@ -66,7 +66,8 @@ pub(crate) fn open(folder_or_file: &Path) -> Result<Opened, Error> {
 fn read_json(path: PathBuf) -> Result<Option<Backend>, Error> {
     let Some(bytes) = read(&path)? else { return Ok(None) };
     let json = JsonTokenizer::parse(&bytes);
-    json.map(|json| Some(Backend::Json(json))).map_err(|reason| Error::BadTokenizer { path, reason })
+    json.map(|json| Some(Backend::Json(Box::new(json))))
+        .map_err(|reason| Error::BadTokenizer { path, reason })
 }
 
 fn read_model(path: PathBuf, files: &FolderConfig) -> Result<Option<Backend>, Error> {

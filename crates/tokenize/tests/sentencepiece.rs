@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use proptest::prelude::*;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use tolmach_tokenize::{DecodeStream, Tokenizer};
+use tolmach_tokenize::{DecodeStream, Rendered, Tokenizer};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -101,4 +102,61 @@ fn unigram_with_the_nmt_nfkc_rules() {
 #[test]
 fn unigram_with_spaces_at_the_end_of_words_and_rules_of_its_own() {
     check("suffix", true);
+}
+
+proptest! {
+    #[test]
+    fn eos_ends_each_answer_and_every_character_has_its_tokens(
+        texts in prop::collection::vec("[a-dя \n.ё▁漢ﬁ]{0,8}", 1..6), name in 0usize..3,
+    ) {
+        let name = ["open-llama", "llama", "suffix"][name];
+        let tokenizer = Tokenizer::load(&fixture(&format!("{name}.model"))).unwrap();
+        // Prompt and answer take turns.
+        let mut rendered = Rendered { text: String::new(), trained: Vec::new(), preamble: 0 };
+        for (i, text) in texts.iter().enumerate() {
+            let start = rendered.text.len();
+            rendered.text.push_str(text);
+            if i % 2 == 1 {
+                rendered.trained.push(start..rendered.text.len());
+            }
+        }
+        let tokens = tokenizer.encode_rendered(&rendered).unwrap();
+        let eos = tokenizer.eos().unwrap();
+        let ends: Vec<_> =
+            tokens.ids.iter().zip(&tokens.offsets).filter(|(id, _)| **id == eos).map(|(_, at)| *at).collect();
+        let expected: Vec<_> = rendered.trained.iter().map(|range| (range.end, range.end)).collect();
+        prop_assert_eq!(ends, expected);
+        let starts: Vec<_> = tokens.offsets.iter().map(|(start, _)| start).collect();
+        prop_assert!(starts.is_sorted(), "{:?}", tokens.offsets);
+        for (at, c) in rendered.text.char_indices().filter(|(_, c)| !matches!(c, ' ' | '▁')) {
+            let covered = tokens.offsets.iter().any(|&(start, end)| start <= at && at + c.len_utf8() <= end);
+            prop_assert!(covered, "{c:?} at {at} of {:?}: {:?}", rendered.text, tokens.offsets);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), at in 0usize..9000) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.model");
+        let mut model = std::fs::read(fixture("llama.model")).unwrap();
+        let at = at % model.len();
+        let end = (at + bytes.len()).min(model.len());
+        model.splice(at..end, bytes);
+        std::fs::write(&path, model).unwrap();
+        if let Ok(tokenizer) = Tokenizer::load(&path) {
+            let ids = tokenizer.encode("the  cat sat\non ёжик 漢", true).unwrap().ids;
+            tokenizer.decode(&ids, true);
+        }
+    }
+}
+
+/// A line of a million characters is no trouble: the pairs wait in a heap.
+#[test]
+fn a_text_without_words_is_encoded_quickly() {
+    for name in ["across-words", "llama", "nmt-nfkc"] {
+        let tokenizer = Tokenizer::load(&fixture(&format!("{name}.model"))).unwrap();
+        let started = std::time::Instant::now();
+        assert!(tokenizer.encode(&"thecat".repeat(150_000), false).unwrap().ids.len() > 100_000);
+        assert!(started.elapsed().as_secs_f64() < 20.0, "{name}: {:?}", started.elapsed());
+    }
 }
