@@ -39,6 +39,8 @@ pub struct TranslateConfig {
     pub timeout_seconds: u64,
     /// Attempts at one request before the run stops.
     pub attempts: u32,
+    /// The run starts only if it costs no more, and stops before it does.
+    pub max_cost: Option<f64>,
 }
 
 impl Default for TranslateConfig {
@@ -58,6 +60,7 @@ impl Default for TranslateConfig {
             max_segments: 50,
             timeout_seconds: 60,
             attempts: RetryPolicy::default().attempts,
+            max_cost: None,
         }
     }
 }
@@ -101,6 +104,8 @@ pub struct Options {
     pub on_miss: OnMiss,
     pub translate_system: bool,
     pub retry: RetryPolicy,
+    /// What the run may cost, in the currency of the engine's price.
+    pub max_cost: Option<f64>,
 }
 
 impl TranslateConfig {
@@ -119,6 +124,7 @@ impl TranslateConfig {
             pair: LanguagePair::new(&self.from, &self.to)?,
             on_miss: self.on_miss,
             translate_system: self.translate_system,
+            max_cost: self.max_cost()?,
             retry: RetryPolicy { attempts: self.attempts, ..RetryPolicy::default() },
         })
     }
@@ -141,6 +147,15 @@ impl TranslateConfig {
                 let timeout = Duration::from_secs(self.timeout_seconds);
                 Ok(Box::new(LibreTranslate::new(endpoint, api_key, self.limits()?, timeout)?))
             }
+        }
+    }
+
+    fn max_cost(&self) -> Result<Option<f64>, Error> {
+        match self.max_cost {
+            Some(cost) if !(cost.is_finite() && cost >= 0.0) => {
+                Err(Error::Config(format!("`max_cost` is {cost}: expected an amount of money, 0 or more")))
+            }
+            cost => Ok(cost),
         }
     }
 

@@ -74,6 +74,8 @@ pub struct Limits {
     pub characters: usize,
     /// Segments per request.
     pub segments: usize,
+    /// Characters sent between two segments of a request, where the engine puts any.
+    pub joint: usize,
     /// Requests under way at a time.
     pub concurrency: usize,
     /// Requests that may start per second.
@@ -87,6 +89,7 @@ impl Limits {
     pub const UNLIMITED: Limits = Limits {
         characters: usize::MAX,
         segments: usize::MAX,
+        joint: 0,
         concurrency: 1,
         requests_per_second: None,
         characters_per_second: None,
@@ -122,6 +125,9 @@ pub enum Miss {
     Refused(String),
     #[error("the engine fails on it: {0}")]
     Failed(String),
+    /// It was asked for together with others, and the answer cannot be told apart.
+    #[error("the answer cannot be attributed: {0}")]
+    Garbled(String),
 }
 
 /// Why a request failed, by what follows from it.

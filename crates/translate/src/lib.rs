@@ -10,7 +10,8 @@
 //! | what is kept away from the engine | `segment.rs` |
 //! | what an engine is, its limits and its price | `engine.rs` |
 //! | an engine's protocol | `engines/`, `http.rs` |
-//! | batches, retries, pauses, splitting | `dispatch.rs` |
+//! | batches, rates, retries, outages, money | `dispatch/` |
+//! | joining segments into one text | `join.rs` |
 //! | what is stored | `journal.rs` |
 //! | chrF, BLEU, the round trip, the report page | `quality/` |
 //! | settings of a recipe | `config.rs` |
@@ -22,6 +23,7 @@ mod engine;
 mod engines;
 mod error;
 mod http;
+mod join;
 mod journal;
 mod language;
 pub mod quality;

@@ -2,7 +2,9 @@
 
 use crate::Error;
 use crate::config::{OnMiss, Options};
-use crate::dispatch::{News, Stop, batches, dispatch};
+use crate::dispatch::{
+    News, OnMiscount, Purse, Service, Stop, batches, characters, request_limits, seconds_at_the_limit,
+};
 use crate::engine::{Answer, Engine, EngineError, Miss};
 use crate::http::excerpt;
 use crate::journal::{Journal, Scope};
@@ -18,7 +20,7 @@ use tolmach_corpus::{Body, Example, FieldName, Role, Translation};
 pub const MISSED_KEY: &str = "missed";
 
 /// What is to be done, known before the first request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Survey {
     pub examples: usize,
     /// Segments in all examples.
@@ -27,10 +29,14 @@ pub struct Survey {
     pub unique_segments: usize,
     /// Different segments whose translation the journal already holds.
     pub journal_hits: usize,
-    /// Characters of the segments that the engine is asked for.
+    /// Characters that the engine is sent.
     pub characters_to_send: usize,
     /// Requests that takes, if none fails.
     pub requests_to_send: usize,
+    /// The least time that takes, where the service limits the rate.
+    pub seconds_at_rate_limit: Option<f64>,
+    /// What the characters cost, where the service has a price.
+    pub estimated_cost: Option<f64>,
 }
 
 impl Survey {
@@ -44,8 +50,8 @@ impl Survey {
 pub enum Progress<'a> {
     /// Before the first request.
     Surveyed(&'a Survey),
-    /// So many more segments are answered, and stored.
-    Answered { segments: usize },
+    /// So many more segments are answered, and stored; `cost` is that of the run so far.
+    Answered { segments: usize, cost: f64 },
     /// A request failed and is tried again after a pause.
     Retrying { error: &'a EngineError, pause: Duration },
 }
@@ -67,7 +73,13 @@ pub struct Stats {
     /// Segments that the engine translated in this run.
     pub answered_segments: usize,
     pub requests: usize,
+    /// Requests with a translation in the answer.
+    pub answered_requests: usize,
     pub retries: usize,
+    /// Characters of the answered requests.
+    pub characters_sent: usize,
+    /// What they cost, where the service has a price.
+    pub cost: Option<f64>,
     pub seconds: f64,
 }
 
@@ -125,6 +137,7 @@ pub fn translate_examples(
     let sources = Sources::of(examples, options);
     let plan = Plan::new(&sources, engine, journal.as_deref(), options)?;
     progress(Progress::Surveyed(&plan.survey));
+    within_budget(&plan.survey, options)?;
     let mut stats = Stats { survey: plan.survey, ..Stats::default() };
     let targets = answer_all(plan, engine, journal, options, progress, cancel, &mut stats)?;
     let mut translated = assemble(examples, &sources, &targets, engine.name(), options, stats)?;
@@ -184,10 +197,15 @@ impl<'a> Plan<'a> {
         };
         let pending: Vec<usize> = (0..targets.len()).filter(|&i| targets[i].is_none()).collect();
         let segments: Vec<&str> = pending.iter().map(|&i| sources.unique[i]).collect();
+        let limits = request_limits(engine);
+        let requests = batches(&segments, limits);
+        let sent: usize = requests.iter().map(|batch| characters(&segments[batch.clone()], &limits)).sum();
         let survey = Survey {
             journal_hits: targets.len() - pending.len(),
-            characters_to_send: segments.iter().map(|s| s.chars().count()).sum(),
-            requests_to_send: batches(&segments, engine.limits()).len(),
+            characters_to_send: sent,
+            requests_to_send: requests.len(),
+            seconds_at_rate_limit: seconds_at_the_limit(&limits, requests.len(), sent),
+            estimated_cost: engine.price().map(|price| price.of(sent)),
             ..sources.survey
         };
         Ok(Self { survey, scope, targets, pending, segments })
@@ -208,27 +226,36 @@ fn answer_all(
     if !pending.is_empty() {
         let failed = |stored, source| Error::Engine { engine: engine.name().to_string(), stored, source };
         engine.check(&options.pair).map_err(|e| failed(0, e))?;
+        let purse = Purse::new(options.max_cost);
+        let service = Service::new(&request_limits(engine), &options.pair, &options.retry, &purse, cancel);
 
         let receive = |news: Vec<News>| -> Result<(), Error> {
             let answers = take_answers(news, progress);
             if let Some(journal) = &mut journal {
-                let found = answers.iter().filter_map(|(i, a)| Some((segments[*i], a.as_deref().ok()?, "")));
+                let found =
+                    answers.iter().filter_map(|(i, a, note)| Some((segments[*i], a.as_deref().ok()?, *note)));
                 journal.store(&scope, &found.collect::<Vec<_>>())?;
             }
-            stats.answered_segments += answers.iter().filter(|(_, a)| a.is_ok()).count();
-            progress(Progress::Answered { segments: answers.len() });
-            for (i, answer) in answers {
+            stats.answered_segments += answers.iter().filter(|(_, a, _)| a.is_ok()).count();
+            progress(Progress::Answered { segments: answers.len(), cost: purse.spent() });
+            for (i, answer, _) in answers {
                 targets[pending[i]] = Some(answer);
             }
             Ok(())
         };
-        let (traffic, outcome) = dispatch(engine, &options.pair, &segments, &options.retry, cancel, receive);
-        (stats.requests, stats.retries) = (traffic.requests, traffic.retries);
+        let outcome = service.ask(engine, &segments, OnMiscount::Split, receive);
+        let traffic = service.traffic();
+        (stats.requests, stats.answered_requests) = (traffic.requests, traffic.answered);
+        (stats.retries, stats.characters_sent) = (traffic.retries, traffic.characters);
+        stats.cost = engine.price().map(|_| purse.spent());
         let left = targets.iter().filter(|t| t.is_none()).count();
         let stored = if journal.is_some() { stats.answered_segments } else { 0 };
         outcome.map_err(|stop| match stop {
             Stop::Cancelled => Error::Interrupted { stored, left },
             Stop::Engine(e) => failed(stored, e),
+            Stop::Budget => {
+                Error::Budget { limit: purse.limit().unwrap_or_default(), spent: purse.spent(), stored }
+            }
             Stop::Receiver(e) => e,
         })?;
     }
@@ -237,8 +264,19 @@ fn answer_all(
     Ok(targets.into_iter().map(|target| target.unwrap_or_else(unanswered)).collect())
 }
 
+/// An estimate beyond `max_cost` stops the run before it begins.
+fn within_budget(survey: &Survey, options: &Options) -> Result<(), Error> {
+    match (survey.estimated_cost, options.max_cost) {
+        (Some(estimate), Some(limit)) if estimate > limit => Err(Error::TooDear { estimate, limit }),
+        _ => Ok(()),
+    }
+}
+
 /// The answers among the news; the rest is shown.
-fn take_answers(news: Vec<News>, progress: &mut dyn FnMut(Progress<'_>)) -> Vec<(usize, Answer)> {
+fn take_answers(
+    news: Vec<News>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Vec<(usize, Answer, &'static str)> {
     let mut answers = Vec::new();
     for piece in news {
         match piece {

@@ -139,6 +139,7 @@ fn config_of(args: Args) -> TranslateConfig {
         max_segments: args.max_segments,
         timeout_seconds: args.timeout_seconds,
         attempts: args.attempts,
+        ..TranslateConfig::default()
     }
 }
 
@@ -176,7 +177,7 @@ pub fn translate_file(
             bar.suspend(|| say_survey(survey, ui));
             bar.set_length(survey.segments_to_send() as u64);
         }
-        Progress::Answered { segments } => bar.inc(segments as u64),
+        Progress::Answered { segments, .. } => bar.inc(segments as u64),
         Progress::Retrying { error, pause } => {
             bar.set_message(format!("retry in {:.1} s", pause.as_secs_f64()));
             if ui.verbose > 0 {
@@ -348,6 +349,10 @@ fn failure(error: Error) -> Failure {
         Error::Memory(_) => (Exit::Input, None),
         Error::Journal(e) => (Exit::Input, e.hint()),
         Error::Engine { source, .. } => (Exit::Network, source.hint()),
+        Error::TooDear { .. } => (Exit::Usage, Some("raise --max-cost, or translate fewer examples")),
+        Error::Budget { .. } => {
+            (Exit::CheckFailed, Some("run the same command again with a higher --max-cost to go on"))
+        }
         Error::Interrupted { .. } => (Exit::Interrupted, Some("run the same command again to go on")),
         Error::Missed { .. } => (Exit::CheckFailed, Some("--on-miss drop sets such examples aside")),
         Error::Structure { .. } | Error::RowsLost { .. } => {

@@ -140,6 +140,7 @@ impl Run {
             first_pause: Duration::from_millis(2),
             longest_pause: Duration::from_millis(10),
             longest_retry_after: Duration::from_secs(5),
+            probes: 3,
         };
         Run { config, api_key: None, retry, cancel: AtomicBool::new(false), cancel_after: usize::MAX }
     }
@@ -153,7 +154,7 @@ impl Run {
         let engine = self.config.open_engine(self.api_key.clone())?;
         let mut answered = 0;
         let mut progress = |event: Progress<'_>| {
-            if let Progress::Answered { segments } = event {
+            if let Progress::Answered { segments, .. } = event {
                 answered += segments;
                 if answered >= self.cancel_after {
                     self.cancel.store(true, Ordering::SeqCst);
