@@ -29,7 +29,7 @@ Neighbouring tokens differ in colour. Without colour: ⟦trained⟧, tokens divi
 pub struct Args {
     /// Data set: alpaca, ShareGPT, messages or text as JSON or JSONL, or pre-tokenised JSONL
     data: PathBuf,
-    /// Model folder with tokenizer.json (or that file)
+    /// Model folder with tokenizer.json or tokenizer.model (or that file)
     #[arg(long, value_name = "FOLDER")]
     tokenizer: PathBuf,
     /// Prompt template
