@@ -8,6 +8,7 @@
 mod attention;
 pub mod gemm;
 mod head;
+pub mod infer;
 mod norm;
 mod optimizer;
 mod parallel;

@@ -13,7 +13,7 @@
 
 mod blocked;
 mod buffer;
-mod kernel;
+pub(super) mod kernel;
 mod simd;
 #[cfg(test)]
 mod tests;
