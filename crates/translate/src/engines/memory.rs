@@ -7,7 +7,7 @@
 use super::tmx::read_tmx;
 use crate::LanguagePair;
 use crate::engine::{Answer, Engine, EngineError, Limits, Manner, Miss};
-use crate::segment::{Line, lines, markers_length};
+use crate::structure::{Line, lines, markers_length};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -130,7 +130,7 @@ impl Memory {
         let (source, target) = (source.trim(), target.trim());
         let source_lines: Vec<Line<'_>> = lines(source).collect();
         let target_lines: Vec<&str> =
-            target.split_inclusive(crate::segment::is_line_break).map(str::trim).collect();
+            target.split_inclusive(crate::structure::is_line_break).map(str::trim).collect();
         if source_lines.len() != target_lines.len() {
             self.report.unaligned += 1;
             return;

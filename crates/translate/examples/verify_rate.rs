@@ -1,0 +1,66 @@
+//! How often good translations fail the checks: two parallel files, one sentence a line.
+//!
+//! ```text
+//! cargo run --release -p tolmach-translate --example verify_rate -- SOURCE TARGET FROM TO [SHOWN]
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+use tolmach_translate::LanguagePair;
+use tolmach_translate::verify::{Checker, Finding, Verdict};
+
+type Anything = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Anything> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [source, target, from, to, rest @ ..] = arguments.as_slice() else {
+        return Err("expected SOURCE TARGET FROM TO [SHOWN]".into());
+    };
+    let shown: usize = rest.first().map_or(Ok(3), |n| n.parse())?;
+    let read = |path: &String| std::fs::read_to_string(Path::new(path));
+    let (source, target) = (read(source)?, read(target)?);
+    let checker = Checker::new(&LanguagePair::new(from, to)?);
+    let start = Instant::now();
+    let mut findings: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut lines = 0;
+    for (source, target) in source.lines().zip(target.lines()) {
+        lines += 1;
+        let target = checker.mend(source, target);
+        let (prefix, finding) = match checker.check(source.trim(), target.trim()) {
+            Verdict::Pass => continue,
+            Verdict::Doubt(finding) => ("doubt: ", finding),
+            Verdict::Fail(finding) => ("", finding),
+        };
+        findings
+            .entry(kind(&finding))
+            .or_default()
+            .push(format!("{prefix}{finding}\n    {source}\n    {target}"));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    for (kind, all) in &findings {
+        println!("{:.2} % {kind} ({})", 100.0 * all.len() as f64 / f64::from(lines), all.len());
+        for one in all.iter().take(shown) {
+            println!("  {one}");
+        }
+    }
+    let failed: usize = findings.values().map(Vec::len).sum();
+    println!("{failed} of {lines} lines, {:.0} lines/s", f64::from(lines) / seconds);
+    Ok(())
+}
+
+fn kind(finding: &Finding) -> &'static str {
+    match finding {
+        Finding::Empty => "empty",
+        Finding::LineBreak => "line break",
+        Finding::Protected { .. } => "protected",
+        Finding::Digits { .. } => "digits",
+        Finding::Untranslated => "untranslated",
+        Finding::PartlyUntranslated { .. } => "partly untranslated",
+        Finding::Foreign { .. } => "foreign",
+        Finding::WrongLanguage { .. } => "wrong language",
+        Finding::Length { .. } => "length",
+        Finding::Sentences { .. } => "sentences",
+        Finding::Loop { .. } => "loop",
+    }
+}

@@ -1,0 +1,109 @@
+//! Where a sentence ends. The rules are the same for source and target, so that their counts can be compared.
+
+use super::protect::hard_parts;
+
+/// Words that end in a full stop without ending a sentence, in lower case and without the stop.
+const ABBREVIATIONS: [&str; 66] = [
+    "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "cf", "al", "fig", "no", "vol", "inc",
+    "ltd", "co", "corp", "approx", "dept", "est", "gen", "sen", "rep", "gov", "capt", "sgt", "col", "lt",
+    "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec", "rev", "hon", "mt",
+    "г", "гг", "стр", "рис", "им", "ул", "см", "др", "напр", "дж", "тыс", "млн", "млрд", "долл", "руб",
+    "коп", "чел", "проф", "акад", "св", "пр",
+];
+
+/// The sentences of one line. Each keeps the white space behind it; their concatenation is `text`.
+pub fn sentences(text: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    if !text.contains(is_terminator) {
+        return if text.is_empty() { out } else { vec![text] };
+    }
+    let hard = hard_parts(text);
+    let (mut start, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(is_terminator) {
+        let end = at + found;
+        let run = text[end..].len() - text[end..].trim_start_matches(is_terminator).len();
+        at = end + run;
+        if let Some(next) = sentence_end(text, start, end, at)
+            && !hard.iter().any(|part| part.at.start < next && at < part.at.end)
+        {
+            out.push(&text[start..next]);
+            (start, at) = (next, next);
+        }
+    }
+    if start < text.len() {
+        out.push(&text[start..]);
+    }
+    out
+}
+
+/// How many sentences `text` has.
+pub fn count(text: &str) -> usize {
+    sentences(text).len()
+}
+
+/// Whether the terminators at `end..after` end the sentence that begins at `start`; where the next begins.
+fn sentence_end(text: &str, start: usize, end: usize, after: usize) -> Option<usize> {
+    let terminators = &text[end..after];
+    let closed =
+        text[after..].trim_start_matches(['"', '\'', '”', '’', '»', ')', ']', '*', '_', '」', '』', '）']);
+    let rest = closed.trim_start();
+    let next = text.len() - rest.len();
+    let full_width = terminators.contains(['。', '！', '？', '।']);
+    let spaced = rest.len() < closed.len();
+    if rest.is_empty() || !(spaced || full_width) {
+        return None;
+    }
+    let first = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && !c.is_whitespace() && c != '⟦');
+    // No case, no capital: a letter of such a script begins a sentence as well.
+    let begins = |c: char| !c.is_lowercase();
+    if !first.chars().next().is_none_or(begins) {
+        return None;
+    }
+    (terminators != "." || full_width || !is_abbreviation(&text[start..end])).then_some(next)
+}
+
+/// Whether the full stop behind `text` belongs to its last word: `Dr`, `e.g`, `J`, `1`.
+fn is_abbreviation(text: &str) -> bool {
+    let word =
+        text.rsplit(|c: char| c.is_whitespace() || matches!(c, '(' | '"' | '«' | '“')).next().unwrap_or(text);
+    let mut letters = word.chars();
+    let first = letters.next();
+    // `J.`, `т. д.`; but `So do I.` ends a sentence.
+    let initial =
+        first.is_some_and(|c| c.is_alphabetic() && !matches!(c, 'I' | 'я' | 'Я')) && letters.next().is_none();
+    let is_number = word.len() <= 2 && word.len() == text.len() && word.bytes().all(|b| b.is_ascii_digit());
+    // `U.N`, `p.m`, `т.е`: letters and stops by turns.
+    let dotted = word.contains('.') && word.split('.').all(|part| part.chars().count() == 1);
+    initial || dotted || is_number || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
+}
+
+fn is_terminator(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_cut_where_they_end_and_nothing_is_lost() {
+        for (text, expected) in [
+            ("One. Two! Three?", &["One. ", "Two! ", "Three?"][..]),
+            ("He said \"Stop!\" Then he left.", &["He said \"Stop!\" ", "Then he left."]),
+            ("Wait... what? Yes.", &["Wait... what? ", "Yes."]),
+            (
+                "Dr. J. K. Smith, e.g. Anna, paid 3.5 at 5 p.m. sharp.",
+                &["Dr. J. K. Smith, e.g. Anna, paid 3.5 at 5 p.m. sharp."],
+            ),
+            ("См. рис. 5 и т. д. Конец. Да.", &["См. рис. 5 и т. д. Конец. ", "Да."]),
+            ("これは本です。あれはペンです。", &["これは本です。", "あれはペンです。"]),
+            ("Run `a. B` now. Go to x.com. Bye", &["Run `a. B` now. ", "Go to x.com. ", "Bye"]),
+            ("no end", &["no end"]),
+            ("", &[]),
+        ] {
+            assert_eq!(sentences(text), expected);
+            assert_eq!(sentences(text).concat(), text);
+        }
+        assert_eq!(count("Раз. Два! Три?"), count("One. Two! Three?"));
+    }
+}

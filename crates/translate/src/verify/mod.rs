@@ -1,0 +1,255 @@
+//! Is this a translation of that? Checks that need no second opinion: what must have survived, and what
+//! gives a failed translation away.
+//!
+//! A *failure* is never emitted. A *doubt* is what a correct translation can look like too (a name that stays
+//! as it is): it is asked again, and passes where the engine keeps to its answer.
+
+mod language;
+mod loops;
+
+use crate::LanguagePair;
+use crate::structure::numbers::{digit_runs, restore_numbers};
+use crate::structure::{hard_parts, is_line_break, sentence_count};
+use language::{Languages, Letters};
+use std::borrow::Cow;
+use std::fmt;
+
+/// The names of the checks behind every emitted example, as it carries them.
+pub const CHECKS: [&str; 9] = [
+    "segments",
+    "skeleton",
+    "protected",
+    "digits",
+    "language",
+    "length",
+    "sentences",
+    "loops",
+    "untranslated",
+];
+
+/// What is wrong with a target.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    Empty,
+    LineBreak,
+    /// A protected part of the source that is not there as often as it should.
+    Protected {
+        part: String,
+        expected: usize,
+        found: usize,
+    },
+    Digits {
+        missing: Vec<String>,
+        added: Vec<String>,
+    },
+    /// The source came back.
+    Untranslated,
+    /// A good part of the source came back.
+    PartlyUntranslated {
+        kept: usize,
+        words: usize,
+    },
+    /// Letters that the target language does not have, or a word of a language that is neither.
+    Foreign {
+        word: String,
+    },
+    WrongLanguage {
+        found: &'static str,
+    },
+    Length {
+        source: usize,
+        target: usize,
+    },
+    Sentences {
+        source: usize,
+        target: usize,
+    },
+    Loop {
+        repeated: String,
+        times: usize,
+    },
+}
+
+/// What a check says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    Pass,
+    Doubt(Finding),
+    Fail(Finding),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Empty => f.write_str("the translation is empty"),
+            Finding::LineBreak => f.write_str("there is a line break inside"),
+            Finding::Protected { part, expected, found } => {
+                write!(f, "`{part}` is there {found} times instead of {expected}")
+            }
+            Finding::Digits { missing, added } => {
+                let list =
+                    |digits: &[String]| if digits.is_empty() { "none".into() } else { digits.join(", ") };
+                write!(f, "the digits differ: missing {}, added {}", list(missing), list(added))
+            }
+            Finding::Untranslated => f.write_str("it came back untranslated"),
+            Finding::PartlyUntranslated { kept, words } => {
+                write!(f, "{kept} of {words} words came back untranslated")
+            }
+            Finding::Foreign { word } => write!(f, "`{word}` is of neither language"),
+            Finding::WrongLanguage { found } => write!(f, "it looks like {found}"),
+            Finding::Length { source, target } => {
+                write!(
+                    f,
+                    "{target} characters for {source} are too {}",
+                    if target < source { "few" } else { "many" }
+                )
+            }
+            Finding::Sentences { source, target } => write!(f, "{target} sentences for {source}"),
+            Finding::Loop { repeated, times } => write!(f, "`{repeated}` repeats {times} times"),
+        }
+    }
+}
+
+/// The checks for one pair of languages.
+pub struct Checker {
+    languages: Languages,
+}
+
+impl Checker {
+    pub fn new(pair: &LanguagePair) -> Self {
+        Self { languages: Languages::new(pair) }
+    }
+
+    /// Check the target of one segment, both without white space at the edges.
+    pub fn check(&self, source: &str, target: &str) -> Verdict {
+        // Cheap and certain checks come first; the reason given is the first found.
+        match self.structure(source, target) {
+            Verdict::Pass => {}
+            other => return other,
+        }
+        if let Some(finding) = loops::find(source, target) {
+            return Verdict::Fail(finding);
+        }
+        let (bare_source, bare_target) = (without_hard_parts(source), without_hard_parts(target));
+        match self.languages.check(&bare_source, &bare_target) {
+            Verdict::Pass => {}
+            other => return other,
+        }
+        let letters = Letters::of(&bare_source);
+        match self.length(&bare_source, &bare_target) {
+            Some(finding) if letters.count > 0 => Verdict::Fail(finding),
+            _ => sentences(source, target),
+        }
+    }
+
+    /// The target with what engines write differently as it is in the source: numbers, and characters
+    /// that came back as entities.
+    pub fn mend(&self, source: &str, target: &str) -> String {
+        restore_numbers(source, &unescape(source, target))
+    }
+
+    /// What holds for any pair of languages, and for answers that are looked up as well.
+    pub fn structure(&self, source: &str, target: &str) -> Verdict {
+        if target.is_empty() {
+            return Verdict::Fail(Finding::Empty);
+        }
+        if target.contains(is_line_break) {
+            return Verdict::Fail(Finding::LineBreak);
+        }
+        match protected(source, target) {
+            Some(finding) => Verdict::Fail(finding),
+            None => self.digits(source, target),
+        }
+    }
+
+    fn digits(&self, source: &str, target: &str) -> Verdict {
+        if !source.contains(char::is_numeric) && !target.contains(char::is_numeric) {
+            return Verdict::Pass;
+        }
+        let (mut missing, mut added) = (digit_runs(source), digit_runs(target));
+        if missing == added {
+            return Verdict::Pass;
+        }
+        missing.retain(|run| match added.iter().position(|other| other == run) {
+            Some(at) => {
+                added.remove(at);
+                false
+            }
+            None => true,
+        });
+        let finding = Finding::Digits { missing, added };
+        // `seven per cent` is `7 %` as well.
+        let spelled = matches!(&finding, Finding::Digits { missing, .. } if missing.is_empty())
+            && self.languages.spells_numbers(source);
+        if spelled { Verdict::Doubt(finding) } else { Verdict::Fail(finding) }
+    }
+
+    fn length(&self, source: &str, target: &str) -> Option<Finding> {
+        let (source, target) = (source.chars().count(), target.chars().count());
+        let (least, most) = self.languages.length_ratio();
+        // The slack is for short texts: `OK` is `Хорошо`.
+        let short = (target as f64) < least * source as f64 - 6.0;
+        let long = target as f64 > most * source as f64 + 24.0;
+        (short || long).then_some(Finding::Length { source, target })
+    }
+}
+
+/// Every hard part of the source is in the target as often as in the source, and none is new.
+fn protected(source: &str, target: &str) -> Option<Finding> {
+    let (of_source, of_target) = (hard_parts(source), hard_parts(target));
+    let texts = of_source.iter().map(|p| (&source[p.at.clone()], 1isize));
+    let texts = texts.chain(of_target.iter().map(|p| (&target[p.at.clone()], -1)));
+    let mut counts: Vec<(&str, isize)> = texts.collect();
+    counts.sort_unstable();
+    for group in counts.chunk_by(|a, b| a.0 == b.0) {
+        if group.iter().map(|(_, n)| n).sum::<isize>() != 0 {
+            let part = group[0].0;
+            let (expected, found) = (source.matches(part).count(), target.matches(part).count());
+            // Parts that touch in one text and not in the other are cut differently; their bytes decide.
+            if expected != found {
+                return Some(Finding::Protected { part: part.to_string(), expected, found });
+            }
+        }
+    }
+    None
+}
+
+/// Sentences that were dropped or merged, or that came from nowhere.
+fn sentences(source: &str, target: &str) -> Verdict {
+    let (source, target) = (sentence_count(source), sentence_count(target));
+    let finding = Finding::Sentences { source, target };
+    match (source, target) {
+        _ if source == target => Verdict::Pass,
+        // One more is what an unknown abbreviation looks like.
+        (1, 2) => Verdict::Doubt(finding),
+        _ => Verdict::Fail(finding),
+    }
+}
+
+/// `target` without the entities that a service made of plain characters.
+fn unescape<'a>(source: &str, target: &'a str) -> Cow<'a, str> {
+    const ENTITIES: [(&str, &str); 6] =
+        [("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
+    let mut target = Cow::Borrowed(target);
+    for (entity, character) in ENTITIES {
+        if target.contains(entity) && !source.contains(entity) {
+            target = Cow::Owned(target.replace(entity, character));
+        }
+    }
+    target
+}
+
+/// What is left of a text to be in some language.
+fn without_hard_parts(text: &str) -> String {
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    for part in hard_parts(text) {
+        out.push_str(&text[at..part.at.start]);
+        out.push(' ');
+        at = part.at.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+#[cfg(test)]
+mod tests;
