@@ -19,10 +19,12 @@ pub enum Error {
     Json { file: String, line: usize, column: usize, message: String },
     #[error("{file}: row {row}: {problem}")]
     Row { file: String, row: usize, problem: RowError },
-    #[error("{file} {found}; expected a JSON array of objects, or JSONL with one object per line")]
+    #[error("{file} {found}; expected a JSON array of objects, JSONL with one object per line, or Parquet")]
     Format { file: String, found: String },
     #[error("{file} holds no examples: it is empty")]
     Empty { file: String },
+    #[error("{file}: the Parquet file cannot be read: {problem}")]
+    Parquet { file: String, problem: String },
     #[error("cannot write {file}: {source}")]
     Write { file: String, source: io::Error },
     #[error("[clean] {key} = {found}: expected {expected}")]

@@ -19,6 +19,7 @@ mod config;
 mod error;
 mod example;
 mod language;
+mod parquet;
 mod read;
 mod repair;
 mod report;

@@ -1,7 +1,8 @@
-//! Reading a data set file: JSON array or JSONL, plain or compressed, any format of [`crate::row`].
+//! Reading a data set file: JSON array, JSONL or Parquet, plain or compressed, any format of [`crate::row`].
 
 use crate::error::Error;
 use crate::example::Example;
+use crate::parquet;
 use crate::row::example_from_row;
 use crate::text::excerpt;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
@@ -12,8 +13,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// Read every example of a file; `-` is standard input. `.gz` and `.zst` are known by their first
-/// bytes, not by name. JSONL is read line by line, so only its examples are held in memory.
+/// Read every example of a file; `-` is standard input. Parquet, `.gz` and `.zst` are known by their
+/// first bytes, not by name. JSONL is read line by line, so only its examples are held in memory.
 ///
 /// An example without an id gets the hash of its content; an id that occurs twice gets `-2`, `-3`… so
 /// that ids are unique within the result.
@@ -42,6 +43,10 @@ pub fn read_examples_from(reader: impl Read, name: &str) -> Result<Vec<Example>,
     while start.trim_ascii().is_empty() {
         if input.read_until(b'\n', &mut start).map_err(|e| source.read_error(e))? == 0 {
             return Err(Error::Empty { file: name.into() });
+        }
+        if start.starts_with(parquet::MAGIC) {
+            input.read_to_end(&mut start).map_err(|e| source.read_error(e))?;
+            return source.parse_parquet(start);
         }
         if let Some(found) = unsupported_encoding(&start) {
             return Err(Error::Format { file: name.into(), found: found.into() });
@@ -150,6 +155,30 @@ impl Source<'_> {
         }
     }
 
+    fn parse_parquet(&self, bytes: Vec<u8>) -> Result<Vec<Example>, Error> {
+        let damaged = |e: ::parquet::errors::ParquetError| {
+            let problem = match e {
+                ::parquet::errors::ParquetError::General(problem) => problem,
+                other => other.to_string(),
+            };
+            Error::Parquet { file: self.file.into(), problem }
+        };
+        let mut examples = Vec::new();
+        for (row, number) in parquet::rows(bytes).map_err(damaged)?.into_iter().zip(1..) {
+            let example = example_from_row(row);
+            examples.push(example.map_err(|problem| Error::Row {
+                file: self.file.into(),
+                row: number,
+                problem,
+            })?);
+        }
+        if examples.is_empty() {
+            return Err(Error::Empty { file: self.file.into() });
+        }
+        make_ids_unique(&mut examples);
+        Ok(examples)
+    }
+
     fn json_error(&self, error: &serde_json::Error, lines_before: usize) -> Error {
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
@@ -190,7 +219,6 @@ impl<'de> Visitor<'de> for &mut Rows<'_> {
 
 fn unsupported_encoding(start: &[u8]) -> Option<&'static str> {
     match start {
-        [b'P', b'A', b'R', b'1', ..] => Some("is a Parquet file, which is not read; export it as JSONL"),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
             Some("is UTF-16; convert it to UTF-8 (for example with iconv)")
         }

@@ -1,7 +1,8 @@
-//! Writing rows as JSONL: atomic, compressed by the name's extension.
+//! Writing rows as JSONL or Parquet: atomic, the format and its compression by the name's extension.
 
 use crate::error::Error;
 use crate::example::Example;
+use crate::parquet::write_rows;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
@@ -10,16 +11,33 @@ use tolmach_durable::AtomicFile;
 
 const ZSTD_LEVEL: i32 = 9;
 
-/// Write examples as JSONL that [`crate::read_examples`] reads back: whole or not at all.
-/// A name that ends in `.gz` or `.zst` is compressed.
+/// Write examples as JSONL that [`crate::read_examples`] reads back, or as Parquet where the name ends in
+/// `.parquet`: whole or not at all. A name that ends in `.gz` or `.zst` is compressed.
 ///
 /// # Errors
 /// The file cannot be written; the message names it. The old file, if any, is then untouched.
 pub fn write_examples<'a>(path: &Path, examples: impl IntoIterator<Item = &'a Example>) -> Result<(), Error> {
-    write_jsonl(path, examples)
+    if !is_parquet(path) {
+        return write_jsonl(path, examples);
+    }
+    let examples: Vec<&Example> = examples.into_iter().collect();
+    let rows = examples.iter().map(|example| serde_json::to_value(example).unwrap_or_default());
+    let write = || -> io::Result<()> {
+        let file = AtomicFile::create(path)?;
+        let file = write_rows(file, rows).map_err(|e| match e {
+            ::parquet::errors::ParquetError::General(problem) => io::Error::other(problem),
+            other => io::Error::other(other),
+        })?;
+        file.commit()
+    };
+    write().map_err(|source| Error::Write { file: path.display().to_string(), source })
 }
 
-/// As [`write_examples`], for rows of any kind.
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
+/// As [`write_examples`], for rows of any kind, as JSONL only.
 ///
 /// # Errors
 /// As [`write_examples`].
