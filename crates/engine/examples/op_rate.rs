@@ -185,7 +185,7 @@ impl Bench {
             .iter()
             .map(|len| {
                 start += len;
-                Segment { q: start - len..start, kv: start - len..start }
+                Segment::whole(start - len..start)
             })
             .collect();
         let spec = Attention { heads: H, kv_heads: K, head_dim: D, scale: 0.125, segments: &segments };
@@ -202,7 +202,7 @@ impl Bench {
     }
 
     fn decode(&mut self) {
-        let segments = [Segment { q: 0..1, kv: 0..T }];
+        let segments = [Segment::new(0..1, 0..T)];
         let spec = Attention { heads: H, kv_heads: K, head_dim: D, scale: 0.125, segments: &segments };
         let [q, k, v] = [H * D, T * K * D, T * K * D].map(noise);
         let [mut out, mut lse] = [H * D, H].map(noise);

@@ -47,14 +47,38 @@ pub enum RopeDirection {
     Backward,
 }
 
-/// Query rows that attend causally to a run of key rows, and to nothing else.
+/// Query rows that attend causally to a run of key rows, and to nothing else but a prefix.
 ///
-/// The last query of the segment sees the last key: query `q.start + i` sees keys
-/// `kv.start ..= kv.end - q.len() + i`. In training `q == kv`; with a KV cache `q` is shorter.
+/// The last query of the segment sees the last key: query `q.start + i` sees all keys of `prefix` and
+/// keys `kv.start ..= kv.end - q.len() + i`. In training `q == kv`; with a KV cache `q` is shorter.
+/// Several segments may share a prefix: rows that are computed once, and whose gradient is the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub q: Range<usize>,
     pub kv: Range<usize>,
+    /// Empty, or key rows of another segment.
+    pub prefix: Range<usize>,
+}
+
+impl Segment {
+    pub fn new(q: Range<usize>, kv: Range<usize>) -> Self {
+        Self { q, kv, prefix: 0..0 }
+    }
+
+    /// Rows that attend to themselves: an example in training.
+    pub fn whole(rows: Range<usize>) -> Self {
+        Self::new(rows.clone(), rows)
+    }
+
+    /// Rows that attend to `prefix` and to themselves.
+    pub fn after(prefix: Range<usize>, rows: Range<usize>) -> Self {
+        Self { q: rows.clone(), kv: rows, prefix }
+    }
+
+    /// Keys that the last query sees.
+    pub fn keys(&self) -> usize {
+        self.prefix.len() + self.kv.len()
+    }
 }
 
 /// Grouped-query attention over segments. Query head `h` reads kv head `h / (heads / kv_heads)`.
@@ -167,15 +191,7 @@ pub trait Backend: Send + Sync {
     // ---- linear: y = alpha · x wᵀ ----
 
     /// `y [rows, outputs] (+)= alpha · x [rows, inputs] · wᵀ`, `w [outputs, inputs]`.
-    fn linear(
-        &self,
-        x: &Self::Buffer,
-        w: Mat<Self>,
-        dims: Dims,
-        alpha: f64,
-        to: Out,
-        y: &mut Self::Buffer,
-    );
+    fn linear(&self, x: &Self::Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Self::Buffer);
     /// `dx [rows, inputs] (+)= alpha · dy [rows, outputs] · w`.
     fn linear_backward_input(
         &self,
@@ -225,7 +241,8 @@ pub trait Backend: Send + Sync {
         out: &mut Self::Buffer,
         lse: &mut Self::Buffer,
     );
-    /// Sets `dq`, `dk`, `dv` on all rows of the segments. Requires disjoint `q` and disjoint `kv` ranges.
+    /// Sets `dq`, `dk`, `dv` on all rows of the segments. Requires disjoint `q` and disjoint `kv` ranges,
+    /// and each prefix inside the `kv` of another segment.
     fn attention_backward(
         &self,
         spec: Attention,

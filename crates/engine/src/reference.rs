@@ -3,7 +3,6 @@
 
 use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::{FrozenMatrix, random};
-use std::ops::Range;
 
 /// The slow, obviously correct twin of every other backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -261,11 +260,11 @@ impl Backend for ReferenceBackend {
     ) {
         let dim = spec.head_dim;
         for_each_query(spec, |row, head, kv_head, keys| {
-            let (p, denominator) = softmax(&scores(spec, q, k, row, head, keys.clone()));
+            let (p, denominator) = softmax(&scores(spec, q, k, row, head, keys));
             lse[row * spec.heads + head] = denominator;
             for d in 0..dim {
                 out[(row * spec.heads + head) * dim + d] =
-                    keys.clone().zip(&p).map(|(j, p)| p * v[(j * spec.kv_heads + kv_head) * dim + d]).sum();
+                    keys.iter().zip(&p).map(|(j, p)| p * v[(j * spec.kv_heads + kv_head) * dim + d]).sum();
             }
         });
     }
@@ -292,13 +291,13 @@ impl Backend for ReferenceBackend {
             dv[segment.kv.start * kv_width..segment.kv.end * kv_width].fill(0.0);
         }
         for_each_query(spec, |row, head, kv_head, keys| {
-            let (p, _) = softmax(&scores(spec, q, k, row, head, keys.clone()));
+            let (p, _) = softmax(&scores(spec, q, k, row, head, keys));
             let at_q = (row * spec.heads + head) * dim;
             let at_k = |j: usize| (j * spec.kv_heads + kv_head) * dim;
             let dp: Vec<f64> =
-                keys.clone().map(|j| (0..dim).map(|d| dout[at_q + d] * v[at_k(j) + d]).sum()).collect();
+                keys.iter().map(|&j| (0..dim).map(|d| dout[at_q + d] * v[at_k(j) + d]).sum()).collect();
             let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
-            for (i, j) in keys.enumerate() {
+            for (i, &j) in keys.iter().enumerate() {
                 let ds = p[i] * (dp[i] - mean) * spec.scale;
                 for d in 0..dim {
                     dq[at_q + d] += ds * k[at_k(j) + d];
@@ -411,24 +410,26 @@ fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
 }
 
 /// `f(query row, head, its kv head, keys it sees)`.
-fn for_each_query(spec: Attention, mut f: impl FnMut(usize, usize, usize, Range<usize>)) {
+fn for_each_query(spec: Attention, mut f: impl FnMut(usize, usize, usize, &[usize])) {
     for segment in spec.segments {
         for (i, row) in segment.q.clone().enumerate() {
             let last_key = segment.kv.end - segment.q.len() + i;
+            let keys: Vec<usize> = segment.prefix.clone().chain(segment.kv.start..last_key + 1).collect();
             for head in 0..spec.heads {
                 let kv_head = head / (spec.heads / spec.kv_heads);
-                f(row, head, kv_head, segment.kv.start..last_key + 1);
+                f(row, head, kv_head, &keys);
             }
         }
     }
 }
 
-fn scores(spec: Attention, q: &[f64], k: &[f64], row: usize, head: usize, keys: Range<usize>) -> Vec<f64> {
+fn scores(spec: Attention, q: &[f64], k: &[f64], row: usize, head: usize, keys: &[usize]) -> Vec<f64> {
     let (dim, kv_head) = (spec.head_dim, head / (spec.heads / spec.kv_heads));
     let q = &q[(row * spec.heads + head) * dim..][..dim];
-    keys.map(|j| {
-        let k = &k[(j * spec.kv_heads + kv_head) * dim..][..dim];
-        spec.scale * (0..dim).map(|d| q[d] * k[d]).sum::<f64>()
-    })
-    .collect()
+    keys.iter()
+        .map(|j| {
+            let k = &k[(j * spec.kv_heads + kv_head) * dim..][..dim];
+            spec.scale * (0..dim).map(|d| q[d] * k[d]).sum::<f64>()
+        })
+        .collect()
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Random, assert_close, cached, packed};
+use common::{Random, assert_close, cached, packed, shared};
 use tolmach_engine::{
     Attention, Backend, Dims, Dropout, FrozenMatrix, Mat, Out, ReferenceBackend, RopeDirection, Segment,
 };
@@ -145,6 +145,58 @@ fn attention() {
 #[test]
 fn attention_after_a_cache() {
     check_attention(2, 1, 3, &cached(&[(1, 5), (2, 4), (3, 3)]));
+}
+
+#[test]
+fn attention_after_a_shared_prefix() {
+    check_attention(2, 1, 3, &shared(&[(3, &[2, 4])]));
+    check_attention(4, 2, 2, &shared(&[(2, &[1, 2, 3]), (1, &[2, 1])]));
+}
+
+/// Examples behind a shared prefix get what each gets alone, and the prefix the sum.
+#[test]
+fn a_shared_prefix_is_every_example_by_itself() {
+    let mut random = Random::new("shared");
+    let (prefix, lengths) = (3, [2, 4]);
+    let segments = shared(&[(prefix, &lengths)]);
+    let (heads, kv_heads, dim) = (2, 1, 4);
+    fn spec(segments: &[Segment]) -> Attention<'_> {
+        Attention { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.7, segments }
+    }
+    let (q_width, kv_width, rows) = (heads * dim, kv_heads * dim, 9);
+    let (q, dout) = (random.values(rows * q_width), random.values(rows * q_width));
+    let (k, v) = (random.values(rows * kv_width), random.values(rows * kv_width));
+    let backward = |segments: &[Segment], q: &Vec<f64>, k: &Vec<f64>, v: &Vec<f64>, dout: &Vec<f64>| {
+        let spec = spec(segments);
+        let (out, lse) = attention_forward(spec, q, k, v);
+        let (mut dq, mut dk, mut dv) = (B.zeros(q.len()), B.zeros(k.len()), B.zeros(v.len()));
+        B.attention_backward(spec, q, k, v, &out, &lse, dout, &mut dq, &mut dk, &mut dv);
+        (out, dk)
+    };
+    let (out, dk) = backward(&segments, &q, &k, &v, &dout);
+    let mut dk_sum = vec![0.0; prefix * kv_width];
+    let mut start = prefix;
+    for (n, len) in lengths.into_iter().enumerate() {
+        let alone = packed(&[prefix + len]);
+        let pick = |x: &[f64], width: usize| {
+            [&x[..prefix * width], &x[start * width..(start + len) * width]].concat()
+        };
+        // The prefix's own queries count once, not once per example.
+        let mut dout = pick(&dout, q_width);
+        dout[..prefix * q_width].iter_mut().for_each(|x| *x *= f64::from(n == 0));
+        let (out_alone, dk_alone) =
+            backward(&alone, &pick(&q, q_width), &pick(&k, kv_width), &pick(&v, kv_width), &dout);
+        assert_close("out", &pick(&out, q_width), &out_alone, 1e-14);
+        assert_close(
+            "dk",
+            &dk[start * kv_width..(start + len) * kv_width],
+            &dk_alone[prefix * kv_width..],
+            1e-13,
+        );
+        dk_sum.iter_mut().zip(&dk_alone).for_each(|(sum, x)| *sum += x);
+        start += len;
+    }
+    assert_close("dk of the prefix", &dk[..prefix * kv_width], &dk_sum, 1e-13);
 }
 
 /// A change of a later key, or of another segment, changes nothing before or beside it.

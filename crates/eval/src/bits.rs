@@ -108,6 +108,7 @@ impl Packed {
             input_ids: &self.input_ids,
             positions: &self.positions,
             segments: &self.segments,
+            prefixes: &[],
             rows: &self.rows,
             targets: &self.targets,
         }
@@ -139,6 +140,7 @@ mod tests {
                 input_ids: &text.ids,
                 positions: &[0, 1, 2, 3, 4],
                 segments: std::slice::from_ref(&(0..5)),
+                prefixes: &[],
                 rows: &text.rows,
                 targets: &text.targets,
             };

@@ -90,6 +90,7 @@ fn logits<B: Backend>(model: &Decoder<B>, side: Side, probes: &[&[u32]]) -> Resu
             input_ids: probe,
             positions: &positions,
             segments: std::slice::from_ref(&segment),
+            prefixes: &[],
             rows: &rows,
             targets: &[],
         };

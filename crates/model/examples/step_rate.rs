@@ -12,8 +12,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let number = |i: usize, default: usize| args.get(i).map_or(default, |a| a.parse().expect("a number"));
     let (tokens, steps) = (number(2, 520), number(3, 5));
-    let mut model =
-        Decoder::load(Arc::new(CpuBackend::new()), args[1].as_ref()).expect("a model folder");
+    let mut model = Decoder::load(Arc::new(CpuBackend::new()), args[1].as_ref()).expect("a model folder");
     let lora = LoraConfig {
         rank: 8,
         alpha: 16.0,
@@ -33,6 +32,7 @@ fn main() {
         input_ids: &ids,
         positions: &positions,
         segments: &segments,
+        prefixes: &[],
         rows: &rows,
         targets: &targets,
     };

@@ -129,7 +129,7 @@ impl Plan {
             let base = slot * cache.capacity;
             plan.ids.extend_from_slice(tokens);
             plan.positions.extend((held..held + n).map(|p| p as u32));
-            plan.segments.push(Segment { q: from..from + n, kv: base..base + held + n });
+            plan.segments.push(Segment::new(from..from + n, base..base + held + n));
             plan.appends.push((from, base + held, n));
             plan.last.push(from + n - 1);
         }

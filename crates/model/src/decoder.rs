@@ -38,8 +38,10 @@ pub struct Batch<'a> {
     pub input_ids: &'a [u32],
     /// `[T]`, restarting at 0 in every segment
     pub positions: &'a [u32],
-    /// Rows of each example
+    /// Rows of each example, or of a prefix that examples share
     pub segments: &'a [Range<usize>],
+    /// The prefix rows that each segment also attends to, empty where it has none; `[]` if none has
+    pub prefixes: &'a [Range<usize>],
     /// `[N]`: rows whose next token is labelled
     pub rows: &'a [usize],
     /// `[N]`: that token
@@ -73,7 +75,7 @@ impl<B: Backend> Decoder<B> {
         self.check(batch.input_ids)?;
         self.check(batch.targets)?;
         let ws = self.fit(workspace, batch, false);
-        let segments = whole(batch.segments);
+        let segments = causal(batch);
         let b = &*self.backend;
         let rope = b.rope_table(batch.positions, &self.config.rope.inv_freq(self.config.head_dim));
         let ctx = self.context(Pass::inference(side), batch.input_ids.len(), &rope, &segments);
@@ -99,7 +101,7 @@ impl<B: Backend> Decoder<B> {
         self.check(batch.input_ids)?;
         self.check(batch.targets)?;
         let ws = self.fit(workspace, batch, true);
-        let segments = whole(batch.segments);
+        let segments = causal(batch);
         let backend = Arc::clone(&self.backend);
         let config = self.config.clone();
         let rope = backend.rope_table(batch.positions, &config.rope.inv_freq(config.head_dim));
@@ -126,7 +128,7 @@ impl<B: Backend> Decoder<B> {
     pub fn logits(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f32>> {
         self.check(batch.input_ids)?;
         let ws = self.fit(workspace, batch, false);
-        let segments = whole(batch.segments);
+        let segments = causal(batch);
         let rope = self.backend.rope_table(batch.positions, &self.config.rope.inv_freq(self.config.head_dim));
         let ctx = self.context(Pass::inference(side), batch.input_ids.len(), &rope, &segments);
         self.hidden_forward(&ctx, batch.input_ids, ws);
@@ -334,6 +336,7 @@ impl<B: Backend> Decoder<B> {
 }
 
 /// Training segments: every row of an example attends to the rows before it.
-fn whole(segments: &[Range<usize>]) -> Vec<Segment> {
-    segments.iter().map(|r| Segment { q: r.clone(), kv: r.clone() }).collect()
+fn causal(batch: Batch) -> Vec<Segment> {
+    let prefix = |i: usize| batch.prefixes.get(i).cloned().unwrap_or_default();
+    batch.segments.iter().enumerate().map(|(i, rows)| Segment::after(prefix(i), rows.clone())).collect()
 }

@@ -58,6 +58,7 @@ impl Packed {
             input_ids: &self.input_ids,
             positions: &self.positions,
             segments: &self.segments,
+            prefixes: &[],
             rows: &self.rows,
             targets: &self.targets,
         }

@@ -118,7 +118,48 @@ fn unsloth_126_a_segments_first_label_is_nobodys_target() {
 
 #[test]
 fn an_example_longer_than_the_micro_batch_stands_alone() {
-    let steps = plan_steps(&[3, 50, 4, 5], &[0, 1, 2, 3], StepSize::Examples(4), 10);
+    let steps =
+        plan_steps(&[3, 50, 4, 5], &SharedPrefixes::none(4), &[0, 1, 2, 3], StepSize::Examples(4), 10);
     assert_eq!(steps.len(), 1);
     assert_eq!(steps[0].micro_batches, [vec![0], vec![1], vec![2, 3]]);
+}
+
+fn sharing(prefix: &[u32], rest: &[&[u32]]) -> Vec<TokenExample> {
+    let of = |rest: &&[u32]| {
+        let input_ids = [prefix, rest].concat();
+        let labels = input_ids.iter().enumerate();
+        let labels = labels.map(|(t, &id)| if t <= prefix.len() { IGNORED } else { id as i32 }).collect();
+        TokenExample { id: None, input_ids, labels }
+    };
+    rest.iter().map(of).collect()
+}
+
+#[test]
+fn a_shared_prefix_is_laid_down_once_and_examples_go_on_from_it() {
+    let examples = sharing(&[1, 2, 3], &[&[10, 11], &[20, 21, 22]]);
+    let share = Share { group: 7, len: 3 };
+    let other = TokenExample { id: None, input_ids: vec![5, 6], labels: vec![IGNORED, 6] };
+    let members = [&examples[0], &other, &examples[1]];
+    let batch = PackedBatch::pack_shared(&[share, Share::default(), share], &members);
+    assert_eq!(batch.input_ids, [1, 2, 3, 10, 11, 5, 6, 20, 21, 22]);
+    assert_eq!(batch.positions, [0, 1, 2, 3, 4, 0, 1, 3, 4, 5]);
+    assert_eq!(batch.segments, [0..3, 3..5, 5..7, 7..10]);
+    assert_eq!(batch.prefixes, [0..0, 0..3, 0..0, 0..3]);
+    assert_eq!(batch.members, [None, Some(0), Some(1), Some(2)]);
+    assert_eq!(batch.targets(), (vec![3, 5, 7, 8], vec![11, 6, 21, 22]));
+    // One alone has nobody to share with.
+    assert_eq!(PackedBatch::pack_shared(&[share], &members[..1]), PackedBatch::pack(&members[..1]));
+}
+
+#[test]
+fn micro_batches_are_bounded_by_rows_steps_by_tokens() {
+    let prefix: Vec<u32> = (0..8).collect();
+    let rest: Vec<Vec<u32>> = (0..20).map(|n| vec![100 + n, 9]).collect();
+    let examples = sharing(&prefix, &rest.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let (lengths, order) = (vec![10; 20], epoch_order(20, 0, 0, false));
+    let prefixes = SharedPrefixes::find(&examples, 100);
+    assert_eq!(prefixes.of(0).len, 8);
+    let steps = plan_steps(&lengths, &prefixes, &order, StepSize::Tokens(100), 14);
+    assert!(steps.iter().all(|s| s.examples().count() == 10), "a step counts the data's own tokens");
+    assert!(steps[0].micro_batches.iter().take(3).all(|m| m.len() == 3), "8 + 3 · 2 rows: {steps:?}");
 }

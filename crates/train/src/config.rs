@@ -24,6 +24,10 @@ pub struct TrainConfig {
     pub micro_batch_tokens: Option<usize>,
     /// Longest example in tokens. Without it: 512, or the model's own limit where that is lower.
     pub max_seq_length: Option<usize>,
+    /// Compute what examples begin with in common (the template's preamble) once per micro-batch: the
+    /// same gradient from fewer tokens. Where LoRA drops inputs the masks would differ from those of
+    /// separate examples, so it is off there.
+    pub shared_prefix: bool,
     /// What happens to longer ones: `drop` or `truncate`.
     pub over_long: OverLong,
     /// Peak learning rate. 2e-4 is safe for LoRA; 1e-3 suits tiny models; full training wants a
@@ -72,6 +76,7 @@ impl Default for TrainConfig {
             step_examples: None,
             micro_batch_tokens: None,
             max_seq_length: None,
+            shared_prefix: true,
             over_long: OverLong::Drop,
             learning_rate: 2e-4,
             schedule: Schedule::Cosine,

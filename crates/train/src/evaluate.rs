@@ -4,7 +4,7 @@ use crate::error::Error;
 use std::ops::ControlFlow;
 use tolmach_engine::Backend;
 use tolmach_model::{Batch, Decoder, Side, Workspace};
-use tolmach_tokenize::{PackedBatch, StepSize, TokenExample, plan_steps};
+use tolmach_tokenize::{PackedBatch, SharedPrefixes, StepSize, TokenExample, plan_steps};
 
 /// Mean loss per labelled token in nats (perplexity is its exponential); `None` if `progress`, which
 /// is told how many examples are done, broke off. Packed as in training, without dropout.
@@ -21,8 +21,9 @@ pub fn mean_loss<B: Backend>(
 ) -> Result<Option<f64>, Error> {
     let lengths: Vec<usize> = examples.iter().map(|e| e.len()).collect();
     let order: Vec<usize> = (0..examples.len()).collect();
+    let alone = SharedPrefixes::none(examples.len());
     let (mut sum, mut count, mut done) = (0.0, 0, 0);
-    for step in plan_steps(&lengths, &order, StepSize::Examples(usize::MAX), micro_batch_tokens) {
+    for step in plan_steps(&lengths, &alone, &order, StepSize::Examples(usize::MAX), micro_batch_tokens) {
         for indices in step.micro_batches {
             if progress(done).is_break() {
                 return Ok(None);
@@ -45,6 +46,7 @@ pub fn batch<'a>(packed: &'a PackedBatch, rows: &'a [usize], targets: &'a [u32])
         input_ids: &packed.input_ids,
         positions: &packed.positions,
         segments: &packed.segments,
+        prefixes: &packed.prefixes,
         rows,
         targets,
     }

@@ -3,13 +3,16 @@
 use crate::config::{DEFAULT_STEP_TOKENS, DEFAULT_WARMUP_RATIO, TrainConfig, config};
 use crate::error::Error;
 use crate::schedule::Schedule;
-use tolmach_tokenize::{StepPlan, StepSize, TokenExample, epoch_order, plan_steps};
+use std::collections::HashSet;
+use tolmach_tokenize::{SharedPrefixes, StepPlan, StepSize, TokenExample, epoch_order, plan_steps};
 
 /// A valid training run: flat, every default resolved, every number derived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainPlan {
     pub step_size: StepSize,
     pub micro_batch_tokens: usize,
+    /// What each example shares with others.
+    pub prefixes: SharedPrefixes,
     /// Peak learning rate.
     pub learning_rate: f64,
     pub schedule: Schedule,
@@ -42,7 +45,9 @@ pub struct TrainPlan {
     /// Tokens and labelled tokens of the whole run, every epoch counted.
     pub tokens: usize,
     pub trained_tokens: usize,
-    /// The largest micro-batch: its tokens, and the most labelled tokens of one (not always the same).
+    /// Rows that go through the model in the whole run: `tokens` less what is shared.
+    pub rows: usize,
+    /// The largest micro-batch: its rows, and the most labelled tokens of one (not always the same).
     pub largest_micro_batch: (usize, usize),
 }
 
@@ -73,10 +78,17 @@ impl TrainPlan {
             (Some(examples), _) => StepSize::Examples(examples),
             (None, tokens) => StepSize::Tokens(tokens.unwrap_or(DEFAULT_STEP_TOKENS)),
         };
+        let micro_batch_tokens = config.micro_batch_tokens.unwrap_or(max_seq_length);
+        let prefixes = if config.shared_prefix {
+            SharedPrefixes::find(examples, micro_batch_tokens)
+        } else {
+            SharedPrefixes::none(examples.len())
+        };
         let eval_examples = if config.eval_examples == 0 { validation } else { config.eval_examples };
         let mut plan = Self {
             step_size,
-            micro_batch_tokens: config.micro_batch_tokens.unwrap_or(max_seq_length),
+            micro_batch_tokens,
+            prefixes,
             learning_rate: config.learning_rate,
             schedule: config.schedule,
             warmup_steps: 0,
@@ -98,6 +110,7 @@ impl TrainPlan {
             examples: examples.len(),
             tokens: 0,
             trained_tokens: 0,
+            rows: 0,
             largest_micro_batch: (0, 0),
         };
         plan.lay_out_epochs(config, examples);
@@ -130,22 +143,30 @@ impl TrainPlan {
             let left = config.max_steps.map_or(usize::MAX, |max| max - self.steps);
             for step in steps.iter().take(left) {
                 for batch in &step.micro_batches {
-                    let tokens = batch.iter().map(|&i| lengths[i]).sum();
                     let labelled = batch.iter().map(|&i| trained[i]).sum();
-                    self.tokens += tokens;
+                    let rows = self.rows_of(batch, &lengths);
+                    self.tokens += batch.iter().map(|&i| lengths[i]).sum::<usize>();
+                    self.rows += rows;
                     self.trained_tokens += labelled;
                     let (most, most_labelled) = self.largest_micro_batch;
-                    self.largest_micro_batch = (most.max(tokens), most_labelled.max(labelled));
+                    self.largest_micro_batch = (most.max(rows), most_labelled.max(labelled));
                 }
                 self.steps += 1;
             }
         }
     }
 
+    /// Rows of a micro-batch once what its examples share is laid down once.
+    fn rows_of(&self, batch: &[usize], lengths: &[usize]) -> usize {
+        let mut groups = HashSet::new();
+        let shared = |i: usize| self.prefixes.of(i);
+        batch.iter().map(|&i| lengths[i] - if groups.insert(shared(i)) { 0 } else { shared(i).len }).sum()
+    }
+
     /// The steps of epoch `epoch` (from 0), for examples of these lengths.
     pub fn epoch(&self, epoch: usize, lengths: &[usize]) -> Vec<StepPlan> {
         let order = epoch_order(lengths.len(), self.seed, epoch as u64, self.shuffle);
-        plan_steps(lengths, &order, self.step_size, self.micro_batch_tokens)
+        plan_steps(lengths, &self.prefixes, &order, self.step_size, self.micro_batch_tokens)
     }
 
     /// In which epoch step `step` (from 0) lies, and its place there.
@@ -224,8 +245,9 @@ mod tests {
         TrainPlan::new(config, 64, &examples(&[10; 20]), 5)
     }
 
+    /// All examples here begin alike; without sharing, rows are tokens.
     fn in_steps_of(examples: usize) -> TrainConfig {
-        TrainConfig { step_examples: Some(examples), ..Default::default() }
+        TrainConfig { step_examples: Some(examples), shared_prefix: false, ..Default::default() }
     }
 
     #[test]
@@ -238,6 +260,16 @@ mod tests {
         assert_eq!((plan.place(0), plan.place(3), plan.place(8)), ((0, 0), (1, 0), (2, 2)));
         assert_eq!([0, 3, 9].map(|s| plan.epochs_done(s)), [0.0, 1.0, 3.0]);
         assert_eq!((0..=9).filter(|&s| plan.eval_due(s)).collect::<Vec<_>>(), [0, 3, 6, 9]);
+    }
+
+    #[test]
+    fn a_shared_prefix_leaves_fewer_rows_of_the_same_tokens() {
+        let plan = plan(&TrainConfig { shared_prefix: true, ..in_steps_of(8) }).unwrap();
+        assert_eq!((plan.tokens, plan.trained_tokens), (600, 480));
+        // One of ten tokens is shared. Of eight examples seven fill a micro-batch (10 + 6 · 9 rows) and save
+        // six tokens; the steps of 8, 8 and 4 examples save 6, 6 and 3.
+        assert_eq!(plan.rows, 600 - 3 * (6 + 6 + 3));
+        assert_eq!(plan.largest_micro_batch, (64, 56));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tolmach_engine::{AdamW, Backend, random};
 use tolmach_model::{Decoder, Side, Workspace};
-use tolmach_tokenize::{PackedBatch, StepPlan, TokenExample};
+use tolmach_tokenize::{PackedBatch, Share, StepPlan, TokenExample};
 
 /// What a run works on.
 #[derive(Clone, Copy)]
@@ -178,7 +178,8 @@ pub fn train<B: Backend>(
                 break;
             }
             let examples: Vec<&TokenExample> = indices.iter().map(|&i| &run.train[i]).collect();
-            let packed = PackedBatch::pack(&examples);
+            let shares: Vec<Share> = indices.iter().map(|&i| plan.prefixes.of(i)).collect();
+            let packed = PackedBatch::pack_shared(&shares, &examples);
             let (rows, targets) = packed.targets();
             let key = random::key(plan.seed, &[step as u64, number as u64]);
             let key = model.has_dropout().then_some(key);
@@ -193,7 +194,7 @@ pub fn train<B: Backend>(
                 return Err(Error::LossNotFinite { step: step + 1, examples });
             }
             sum += losses.iter().sum::<f64>();
-            on_event(Event::MicroBatch { tokens: packed.tokens() });
+            on_event(Event::MicroBatch { tokens: examples.iter().map(|e| e.len()).sum() });
         }
         if cancelled() {
             continue; // half a step is no step: it is done again after a resume
@@ -272,8 +273,9 @@ fn not_finite(
     let bad = |segment: &std::ops::Range<usize>| {
         rows.iter().zip(losses).any(|(row, loss)| segment.contains(row) && !loss.is_finite())
     };
-    let members = indices.iter().zip(&packed.segments);
-    members.filter(|(_, segment)| bad(segment)).map(|(&i, _)| name(&train[i], i)).collect()
+    let members = packed.members.iter().zip(&packed.segments);
+    let bad = members.filter(|(_, segment)| bad(segment)).filter_map(|(member, _)| *member);
+    bad.map(|m| indices[m]).map(|i| name(&train[i], i)).collect()
 }
 
 /// When to save: every so many steps, or by the clock. When is no matter for the result.

@@ -143,6 +143,9 @@ struct ScheduleArgs {
     /// Tokens that go through the model together: less needs less memory [default: the longest example]
     #[arg(long, value_name = "N")]
     micro_batch_tokens: Option<usize>,
+    /// Compute the beginning that examples have in common once per example, not once per micro-batch
+    #[arg(long)]
+    no_shared_prefix: bool,
     /// Longest example in tokens [default: 512, or the model's limit]
     #[arg(long, value_name = "N")]
     max_seq_length: Option<usize>,
@@ -234,6 +237,7 @@ fn options(args: Args) -> Result<TrainOptions, Failure> {
         step_tokens: schedule.step_tokens,
         step_examples: schedule.step_examples,
         micro_batch_tokens: schedule.micro_batch_tokens,
+        shared_prefix: !schedule.no_shared_prefix,
         max_seq_length: schedule.max_seq_length,
         over_long: if schedule.over_long == "truncate" { OverLong::Truncate } else { OverLong::Drop },
         learning_rate: schedule.learning_rate.unwrap_or(default.learning_rate),

@@ -57,7 +57,7 @@ pub fn packed(lengths: &[usize]) -> Vec<Segment> {
         .map(|len| {
             let rows = start..start + len;
             start += len;
-            Segment { q: rows.clone(), kv: rows }
+            Segment::whole(rows)
         })
         .collect()
 }
@@ -68,11 +68,27 @@ pub fn cached(lengths: &[(usize, usize)]) -> Vec<Segment> {
     lengths
         .iter()
         .map(|&(queries, keys)| {
-            let segment = Segment { q: q..q + queries, kv: kv..kv + keys };
+            let segment = Segment::new(q..q + queries, kv..kv + keys);
             (q, kv) = (q + queries, kv + keys);
             segment
         })
         .collect()
+}
+
+/// Prefixes, each followed by the segments that share it: `(prefix, lengths)` each.
+pub fn shared(groups: &[(usize, &[usize])]) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut start = 0;
+    for (prefix, lengths) in groups {
+        let prefix = start..start + prefix;
+        start = prefix.end;
+        segments.push(Segment::whole(prefix.clone()));
+        for len in *lengths {
+            segments.push(Segment::after(prefix.clone(), start..start + len));
+            start += len;
+        }
+    }
+    segments
 }
 
 /// ‖got − want‖ / ‖want‖ is below `tolerance`.

@@ -1,7 +1,7 @@
 //! Every operation on random shapes, written once for any backend. Each scenario gives named outputs;
 //! tests compare them between backends and between numbers of threads.
 
-use super::{Random, cached, packed};
+use super::{Random, cached, packed, shared};
 use half::{bf16, f16};
 use tolmach_engine::{
     AdamW, Attention, Backend, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out, RopeDirection, Segment,
@@ -35,6 +35,7 @@ scenarios!(
     linear_of_half,
     rope,
     attention,
+    attention_shared_prefix,
     attention_long,
     swiglu,
     head_loss,
@@ -217,8 +218,14 @@ impl<B: Backend> Scenario<'_, B> {
             2,
             1,
             24,
-            &[(far.clone(), far), (near.clone(), near)].map(|(q, kv)| Segment { q, kv }),
+            &[(far.clone(), far), (near.clone(), near)].map(|(q, kv)| Segment::new(q, kv)),
         );
+    }
+
+    fn attention_shared_prefix(&mut self) {
+        self.attention_of(2, 1, 8, &shared(&[(3, &[2, 5])]));
+        self.attention_of(6, 2, 7, &shared(&[(33, &[31, 40, 1, 70]), (5, &[]), (2, &[3, 2])]));
+        self.attention_of(4, 4, 32, &shared(&[(40, &[100, 17, 64])]));
     }
 
     fn attention_long(&mut self) {

@@ -34,6 +34,10 @@ pub struct PlanFacts {
     pub trained_tokens: usize,
     pub step_size: String,
     pub micro_batch_tokens: usize,
+    /// Share of the tokens that need not be computed, since they repeat a prefix that examples share.
+    pub shared_share: f64,
+    /// Why nothing is shared, if nothing is.
+    pub not_shared: Option<&'static str>,
     pub schedule: String,
     pub memory: Memory,
 }
@@ -45,6 +49,18 @@ pub struct Memory {
     pub trained: u64,
     pub activations: u64,
     pub total: u64,
+}
+
+fn not_shared(options: &TrainOptions, model: &Decoder<CpuBackend>, plan: &TrainPlan) -> Option<&'static str> {
+    if !options.train.shared_prefix {
+        Some("switched off")
+    } else if model.has_dropout() {
+        Some("with LoRA dropout every example has masks of its own")
+    } else if plan.rows == plan.tokens {
+        Some("no two examples of a micro-batch begin alike")
+    } else {
+        None
+    }
 }
 
 impl PlanFacts {
@@ -79,6 +95,8 @@ impl PlanFacts {
             trained_tokens: plan.trained_tokens,
             step_size,
             micro_batch_tokens: plan.micro_batch_tokens,
+            shared_share: 1.0 - plan.rows as f64 / plan.tokens.max(1) as f64,
+            not_shared: not_shared(options, model, plan),
             schedule: schedule(plan),
             memory: Memory {
                 base: estimate.base,
@@ -122,6 +140,13 @@ impl PlanFacts {
                 self.step_size,
                 count(self.micro_batch_tokens)
             ),
+        );
+        line(
+            "prefix",
+            match self.not_shared {
+                Some(reason) => format!("not shared: {reason}"),
+                None => format!("shared: {:.0} % of the tokens are computed once", 100.0 * self.shared_share),
+            },
         );
         line("rate", self.schedule.clone());
         let Memory { base, trained, activations, total } = self.memory;

@@ -180,8 +180,11 @@ fn prepare(options: &TrainOptions, ui: &Ui) -> Result<Prepared, Failure> {
     let tokenizer = needed_tokenizer(options, &model.config, ui)?;
     let data = Data::load(options, tokenizer.as_ref(), &model.config, max_seq_length, ui)?;
     let adapter = attach(&mut model, options)?;
-    let plan = TrainPlan::new(&options.train, max_seq_length, &data.train, data.validation.len())
-        .map_err(train_failure)?;
+    // One mask over a shared row is another draw than a mask for each example.
+    let shared_prefix = options.train.shared_prefix && !model.has_dropout();
+    let config = TrainConfig { shared_prefix, ..options.train.clone() };
+    let plan =
+        TrainPlan::new(&config, max_seq_length, &data.train, data.validation.len()).map_err(train_failure)?;
     let identity = identity(options, &model, adapter.as_ref(), &plan, &data)?;
     let facts = PlanFacts::new(options, &mut model, adapter.as_ref(), &plan, &data, max_seq_length)?;
     Ok(Prepared { model, adapter, tokenizer, data, plan, identity, facts })

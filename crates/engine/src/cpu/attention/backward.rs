@@ -3,7 +3,7 @@
 
 use super::product::{COLUMNS, Rows, Strided, product};
 use super::{BLOCK, Task, check, cut, pad_rows, with_scratch};
-use crate::backend::{Attention, Out};
+use crate::backend::{Attention, Out, Segment};
 use crate::cpu::parallel::{SharedMut, for_each};
 use crate::cpu::simd::{dot, exp, simd_fn};
 use rayon::prelude::*;
@@ -23,15 +23,68 @@ pub struct Inputs<'a> {
 pub fn backward(spec: Attention, inputs: Inputs, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let q_len = [inputs.q.len(), inputs.out.len(), inputs.dout.len(), dq.len()].into_iter().min();
     let kv_len = [inputs.k.len(), inputs.v.len(), dk.len(), dv.len()].into_iter().min();
-    for outputs in [|s: &crate::Segment| s.q.clone(), |s: &crate::Segment| s.kv.clone()] {
+    for outputs in [|s: &Segment| s.q.clone(), |s: &Segment| s.kv.clone()] {
         check(spec, q_len.unwrap_or(0), kv_len.unwrap_or(0), outputs);
     }
+    check_prefixes(spec.segments);
+    let mut prefix = PrefixGradients::new(spec);
     let [dq, dk, dv] = [dq, dk, dv].map(SharedMut::new);
     let tasks = spec.segments.len() * spec.kv_heads;
-    let work = |s: &crate::Segment| s.q.len() * s.kv.len() * spec.heads * spec.head_dim;
+    let work = |s: &Segment| s.q.len() * s.keys() * spec.heads * spec.head_dim;
+    let shared = SharedMut::new(&mut prefix.values);
     for_each(tasks, spec.segments.iter().map(work).sum(), |i| {
-        attend_backward(Task::new(spec, i), inputs, &dq, &dk, &dv);
+        let task = Task::new(spec, i);
+        // SAFETY: each task has a part of its own.
+        let part = unsafe { shared.slice(prefix.starts[i], task.prefix_values()) };
+        attend_backward(task, inputs, &dq, &dk, &dv, part);
     });
+    prefix.add_to(spec, &dk, &dv);
+}
+
+/// Gradients of shared prefixes, apart for each segment and kv head: they are added to the prefix's own
+/// rows once all tasks are done, in the order of the segments.
+struct PrefixGradients {
+    /// Per task dk, then dv, `[prefix, D]` each.
+    values: Vec<f32>,
+    /// Where each task's part starts.
+    starts: Vec<usize>,
+}
+
+impl PrefixGradients {
+    fn new(spec: Attention) -> Self {
+        let mut len = 0;
+        let starts = (0..spec.segments.len() * spec.kv_heads).map(|i| {
+            let start = len;
+            len += Task::new(spec, i).prefix_values();
+            start
+        });
+        let starts = starts.collect();
+        Self { values: vec![0.0; len], starts }
+    }
+
+    fn add_to(&self, spec: Attention, dk: &SharedMut, dv: &SharedMut) {
+        for_each(spec.kv_heads, self.values.len(), |kv_head| {
+            for i in (kv_head..self.starts.len()).step_by(spec.kv_heads) {
+                let task = Task::new(spec, i);
+                let part = &self.values[self.starts[i]..][..task.prefix_values()];
+                for (n, row) in part.chunks_exact(spec.head_dim).enumerate() {
+                    let prefix = task.segment.prefix.len();
+                    let output = if n < prefix { dk } else { dv };
+                    // SAFETY: rows of one kv head, and that head is this call's alone.
+                    let output = unsafe { output.slice(task.key_at(n % prefix), spec.head_dim) };
+                    output.iter_mut().zip(row).for_each(|(output, x)| *output += x);
+                }
+            }
+        });
+    }
+}
+
+/// A prefix's gradient adds to what the prefix's own segment has set.
+fn check_prefixes(segments: &[Segment]) {
+    for segment in segments.iter().filter(|s| !s.prefix.is_empty()) {
+        let inside = |s: &Segment| s.kv.start <= segment.prefix.start && segment.prefix.end <= s.kv.end;
+        assert!(segments.iter().any(inside), "the prefix of {segment:?} is in no segment");
+    }
 }
 
 /// Keys and values of one kv head, laid out for the products.
@@ -45,8 +98,22 @@ struct Layout<'a> {
     keys: &'a [f32],
 }
 
-/// One segment, all heads of one kv head.
-fn attend_backward(task: Task, inputs: Inputs, dq: &SharedMut, dk: &SharedMut, dv: &SharedMut) {
+impl Task<'_> {
+    /// Values of the gradients of this task's prefix.
+    fn prefix_values(&self) -> usize {
+        2 * self.segment.prefix.len() * self.spec.head_dim
+    }
+}
+
+/// One segment, all heads of one kv head. `prefix_gradients` holds what the prefix gets from it.
+fn attend_backward(
+    task: Task,
+    inputs: Inputs,
+    dq: &SharedMut,
+    dk: &SharedMut,
+    dv: &SharedMut,
+    prefix_gradients: &mut [f32],
+) {
     let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
     let stride = Task::key_stride(keys);
     let gradients: Vec<Vec<f32>> = with_scratch(2 * dim * stride + keys * padded, |mut scratch| {
@@ -59,10 +126,15 @@ fn attend_backward(task: Task, inputs: Inputs, dq: &SharedMut, dk: &SharedMut, d
         // Every head sums by itself, then the heads are added in order.
         task.heads().into_par_iter().map(|head| head_backward(task, head, inputs, &layout, dq)).collect()
     });
+    let prefix = task.segment.prefix.len();
     for (part, output) in [dk, dv].into_iter().enumerate() {
         for j in 0..keys {
-            // SAFETY: the keys of this segment and kv head are this task's.
-            let output = unsafe { output.slice(task.key_at(j), dim) };
+            let output = if j < prefix {
+                &mut prefix_gradients[(part * prefix + j) * dim..][..dim]
+            } else {
+                // SAFETY: the keys of this segment and kv head are this task's.
+                unsafe { output.slice(task.key_at(j), dim) }
+            };
             output.fill(0.0);
             for gradients in &gradients {
                 let row = &gradients[(part * keys + j) * padded..];

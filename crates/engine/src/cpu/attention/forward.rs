@@ -26,7 +26,7 @@ pub fn forward(spec: Attention, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]
     let outputs = Outputs { out: SharedMut::new(out), lse: SharedMut::new(lse) };
     for_each(tasks.len(), work, |i| {
         let (task, queries) = &tasks[i];
-        if queries.len() <= FEW {
+        if queries.len() <= FEW && task.segment.prefix.is_empty() {
             few::attend(*task, queries.clone(), q, k, v, &outputs);
         } else {
             attend(*task, queries.clone(), q, k, v, &outputs);

@@ -61,8 +61,9 @@ impl<'a> Task<'a> {
         self.segment.q.len()
     }
 
+    /// Prefix and own.
     fn keys(&self) -> usize {
-        self.segment.kv.len()
+        self.segment.keys()
     }
 
     /// Keys that the queries before `query` see at most.
@@ -99,9 +100,11 @@ impl<'a> Task<'a> {
         &x[self.query_at(i, head)..][..self.spec.head_dim]
     }
 
-    /// Where key `j` of the segment starts in `[Tk, K, D]`.
+    /// Where key `j` of the segment, the prefix first, starts in `[Tk, K, D]`.
     fn key_at(&self, j: usize) -> usize {
-        ((self.segment.kv.start + j) * self.spec.kv_heads + self.kv_head) * self.spec.head_dim
+        let Segment { kv, prefix, .. } = self.segment;
+        let row = if j < prefix.len() { prefix.start + j } else { kv.start + j - prefix.len() };
+        (row * self.spec.kv_heads + self.kv_head) * self.spec.head_dim
     }
 
     /// Where the log-denominator of query `i` lies in `[Tq, H]`.
@@ -146,7 +149,8 @@ fn check(spec: Attention, q_len: usize, kv_len: usize, outputs: impl Fn(&Segment
     for segment in segments {
         assert!(segment.q.len() <= segment.kv.len(), "{segment:?} has more queries than keys");
         assert!(segment.q.end * heads * head_dim <= q_len, "{segment:?} ends after its buffer of queries");
-        assert!(segment.kv.end * kv_heads * head_dim <= kv_len, "{segment:?} ends after its buffer of keys");
+        let end = segment.kv.end.max(segment.prefix.end);
+        assert!(end * kv_heads * head_dim <= kv_len, "{segment:?} ends after its buffer of keys");
     }
     let mut ranges: Vec<Range<usize>> = segments.iter().map(outputs).filter(|r| !r.is_empty()).collect();
     ranges.sort_unstable_by_key(|range| range.start);
