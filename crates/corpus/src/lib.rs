@@ -16,6 +16,7 @@
 
 mod clean;
 mod config;
+mod data_set;
 mod error;
 mod example;
 mod language;
@@ -31,6 +32,10 @@ mod write;
 
 pub use clean::{Cleaned, DroppedExample, clean};
 pub use config::{CleanConfig, Switch};
+pub use data_set::{
+    CARD_FILE, DataFormat, DataSetFacts, DataSetFile, DataSetReport, DataSetSplit, data_set_files,
+    write_data_set,
+};
 pub use error::{Error, RowError};
 pub use example::{Body, Example, FieldName, Message, Role, Translation};
 pub use language::{Language, Script};
@@ -38,5 +43,5 @@ pub use read::{read_examples, read_examples_from};
 pub use repair::Counts as RepairCounts;
 pub use report::{CleanReport, RuleCount, ShownExample};
 pub use rules::{RULES, Rule, RuleDescriptor};
-pub use split::split;
+pub use split::{Shares, Split, split, split_in_three};
 pub use write::{write_examples, write_jsonl, write_jsonl_to};

@@ -1,4 +1,4 @@
-//! Training and validation, apart by source text.
+//! Training, validation and test, apart by source text.
 
 use crate::example::{Body, Example};
 use crate::text::fold;
@@ -15,6 +15,37 @@ pub fn split(
     seed: u64,
 ) -> (Vec<Example>, Vec<Example>) {
     examples.into_iter().partition(|example| position(example.source_body(), seed) >= validation_share)
+}
+
+/// Which part of the examples each side gets, 0 to 1; the training side has the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shares {
+    pub validation: f64,
+    pub test: f64,
+}
+
+/// The three sides, each in the order of the input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Split {
+    pub train: Vec<Example>,
+    pub validation: Vec<Example>,
+    pub test: Vec<Example>,
+}
+
+/// As [`split`], with a test side as well. Its share is taken from the training side: which examples are
+/// for validation depends on their own share alone.
+pub fn split_in_three(examples: impl IntoIterator<Item = Example>, shares: Shares, seed: u64) -> Split {
+    let mut split = Split::default();
+    for example in examples {
+        let at = position(example.source_body(), seed);
+        let side = match at {
+            _ if at < shares.validation => &mut split.validation,
+            _ if at >= 1.0 - shares.test => &mut split.test,
+            _ => &mut split.train,
+        };
+        side.push(example);
+    }
+    split
 }
 
 /// A number in [0, 1), the same for the same source text and seed.
@@ -66,6 +97,17 @@ mod tests {
             let (train, validation) = split([plain, translated], 0.5, 3);
             assert!(train.is_empty() || validation.is_empty(), "{train:?} {validation:?}");
         }
+    }
+
+    #[test]
+    fn the_test_side_leaves_the_validation_side_alone() {
+        let shares = Shares { validation: 0.1, test: 0.2 };
+        let three = split_in_three(many(10_000), shares, 7);
+        assert_eq!(three.validation, split(many(10_000), 0.1, 7).1);
+        assert!((1800..2200).contains(&three.test.len()), "{}", three.test.len());
+        assert_eq!(three.train.len() + three.validation.len() + three.test.len(), 10_000);
+        let none = split_in_three(many(100), Shares::default(), 7);
+        assert_eq!(none.train, many(100));
     }
 
     proptest! {

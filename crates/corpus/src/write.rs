@@ -2,8 +2,9 @@
 
 use crate::error::Error;
 use crate::example::Example;
-use crate::parquet::write_rows;
+use crate::parquet::Columns;
 use flate2::write::GzEncoder;
+use parquet::errors::ParquetError;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -21,16 +22,37 @@ pub fn write_examples<'a>(path: &Path, examples: impl IntoIterator<Item = &'a Ex
         return write_jsonl(path, examples);
     }
     let examples: Vec<&Example> = examples.into_iter().collect();
-    let rows = examples.iter().map(|example| serde_json::to_value(example).unwrap_or_default());
+    let columns = columns_of(&examples).map_err(|source| write_error(path, source))?;
+    write_parquet(path, &columns, &examples)
+}
+
+/// Columns that hold all of the examples.
+pub(crate) fn columns_of(examples: &[&Example]) -> io::Result<Columns> {
+    Columns::of(examples.iter().map(row)).map_err(parquet_error)
+}
+
+/// As [`write_examples`], as Parquet with given columns.
+pub(crate) fn write_parquet(path: &Path, columns: &Columns, examples: &[&Example]) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         let file = AtomicFile::create(path)?;
-        let file = write_rows(file, rows).map_err(|e| match e {
-            ::parquet::errors::ParquetError::General(problem) => io::Error::other(problem),
-            other => io::Error::other(other),
-        })?;
-        file.commit()
+        columns.write(file, examples.iter().map(row)).map_err(parquet_error)?.commit()
     };
-    write().map_err(|source| Error::Write { file: path.display().to_string(), source })
+    write().map_err(|source| write_error(path, source))
+}
+
+fn row(example: &&Example) -> serde_json::Value {
+    serde_json::to_value(example).unwrap_or_default() // an example is texts: it always serialises
+}
+
+fn parquet_error(e: ParquetError) -> io::Error {
+    match e {
+        ParquetError::General(problem) => io::Error::other(problem),
+        other => io::Error::other(other),
+    }
+}
+
+pub(crate) fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::Write { file: path.display().to_string(), source }
 }
 
 fn is_parquet(path: &Path) -> bool {
@@ -63,7 +85,7 @@ pub fn write_jsonl<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>)
         };
         file.commit()
     };
-    write().map_err(|source| Error::Write { file: path.display().to_string(), source })
+    write().map_err(|source| write_error(path, source))
 }
 
 /// Write rows as JSONL to any writer (buffer it: rows are written in small pieces).

@@ -11,7 +11,7 @@ mod shape;
 mod write;
 
 pub(crate) use read::{MAGIC, rows};
-pub(crate) use write::write_rows;
+pub(crate) use write::Columns;
 
 #[cfg(test)]
 mod tests;

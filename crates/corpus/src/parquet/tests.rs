@@ -1,10 +1,14 @@
-use super::{rows, write_rows};
+use super::{Columns, rows};
 use crate::{Body, Example, Message, Role, Translation, read_examples, write_examples};
 use serde_json::{Value, json};
 
+fn write(values: &[Value]) -> Vec<u8> {
+    let columns = Columns::of(values.iter().cloned()).unwrap();
+    columns.write(Vec::new(), values.iter().cloned()).unwrap()
+}
+
 fn round_trip(values: &[Value]) -> Vec<Value> {
-    let file = write_rows(Vec::new(), values.iter().cloned()).unwrap();
-    rows(file).unwrap()
+    rows(write(values)).unwrap()
 }
 
 fn examples() -> Vec<Example> {
@@ -24,7 +28,8 @@ fn examples() -> Vec<Example> {
         example.source = Some(alpaca(i + 1));
         example.language = Some("ru".into());
         let repairs = (0..i % 3).map(|r| format!("repair {r}")).collect();
-        example.translation = Some(Translation { engine: "memory".into(), repairs });
+        example.translation =
+            Some(Translation { engine: "memory".into(), repairs, ..Translation::default() });
     }
     all[3].extra = json!({"score": 4.5, "tags": ["a", "b"], "meta": {"by": {"name": "x"}}, "any": 1})
         .as_object()
@@ -108,12 +113,12 @@ fn rows_that_are_no_examples_are_named_by_number() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.parquet");
     let values = [json!({"text": "a"}), json!({"prompt": "b"})];
-    std::fs::write(&path, write_rows(Vec::new(), values.iter().cloned()).unwrap()).unwrap();
+    std::fs::write(&path, write(&values)).unwrap();
     let error = read_examples(&path).unwrap_err().to_string();
     assert!(
         error.contains("other.parquet: row 2: no `instruction`") && error.contains("`prompt`"),
         "{error}"
     );
-    std::fs::write(&path, write_rows(Vec::new(), std::iter::empty::<Value>()).unwrap()).unwrap();
+    std::fs::write(&path, write(&[])).unwrap();
     assert!(read_examples(&path).unwrap_err().to_string().contains("holds no examples"));
 }

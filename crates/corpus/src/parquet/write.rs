@@ -14,45 +14,58 @@ use std::sync::Arc;
 /// Text that is collected before it is written as a row group, in bytes: what a reader holds at a time.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 
-/// Write rows (JSON objects) as one Parquet file; `rows` is walked twice, for the types and for the values.
-///
-/// # Errors
-/// The writer fails.
-pub(crate) fn write_rows<W: Write + Send>(writer: W, rows: impl Iterator<Item = Value> + Clone) -> Result<W> {
-    let mut shape = Shape::Group(Vec::new());
-    rows.clone().for_each(|row| shape.include(&row));
-    let mut fields: Vec<(String, Shape)> = match shape {
-        Shape::Group(fields) => fields.into_iter().map(|(name, shape)| (name, shape.settle())).collect(),
-        _ => {
+/// The columns of one file, or of several that are to be alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    fields: Vec<(String, Shape)>,
+}
+
+impl Columns {
+    /// Columns that hold all of the rows (JSON objects).
+    ///
+    /// # Errors
+    /// The rows have too many different fields.
+    pub(crate) fn of(rows: impl Iterator<Item = Value>) -> Result<Self> {
+        let mut shape = Shape::Group(Vec::new());
+        rows.for_each(|row| shape.include(&row));
+        let Shape::Group(fields) = shape else {
             let problem = "the rows have too many different fields for columns; write them as JSONL";
             return Err(ParquetError::General(problem.to_string()));
+        };
+        let mut fields: Vec<_> = fields.into_iter().map(|(name, shape)| (name, shape.settle())).collect();
+        if fields.is_empty() {
+            fields.push(("id".to_string(), Shape::Text)); // a file without rows has to have a column
         }
-    };
-    if fields.is_empty() {
-        fields.push(("id".to_string(), Shape::Text)); // a file without rows has to have a column
+        Ok(Self { fields })
     }
-    let schema = Shape::Group(fields.clone()).schema()?;
-    let zstd = Compression::ZSTD(ZstdLevel::try_new(3)?);
-    let properties = WriterProperties::builder()
-        .set_compression(zstd)
-        .set_created_by(concat!("tolmach ", env!("CARGO_PKG_VERSION")).to_string());
-    let mut file = SerializedFileWriter::new(writer, schema, Arc::new(properties.build()))?;
-    let mut columns: Vec<(String, Column)> =
-        fields.into_iter().map(|(name, shape)| (name, Column::of(&shape, 0))).collect();
-    let mut bytes = 0;
-    for row in rows {
-        for (name, column) in &mut columns {
-            bytes += column.push(row.get(name.as_str()), 0, 0);
+
+    /// Write rows that these columns hold as one Parquet file.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub(crate) fn write<W: Write + Send>(&self, writer: W, rows: impl Iterator<Item = Value>) -> Result<W> {
+        let schema = Shape::Group(self.fields.clone()).schema()?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+            .set_created_by(concat!("tolmach ", env!("CARGO_PKG_VERSION")).to_string());
+        let mut file = SerializedFileWriter::new(writer, schema, Arc::new(properties.build()))?;
+        let mut columns: Vec<(String, Column)> =
+            self.fields.iter().map(|(name, shape)| (name.clone(), Column::of(shape, 0))).collect();
+        let mut bytes = 0;
+        for row in rows {
+            for (name, column) in &mut columns {
+                bytes += column.push(row.get(name.as_str()), 0, 0);
+            }
+            if bytes > ROW_GROUP_BYTES {
+                write_row_group(&mut file, &mut columns)?;
+                bytes = 0;
+            }
         }
-        if bytes > ROW_GROUP_BYTES {
+        if bytes > 0 {
             write_row_group(&mut file, &mut columns)?;
-            bytes = 0;
         }
+        file.into_inner()
     }
-    if bytes > 0 {
-        write_row_group(&mut file, &mut columns)?;
-    }
-    file.into_inner()
 }
 
 fn write_row_group<W: Write + Send>(
