@@ -16,10 +16,12 @@ mod grammar;
 mod held_out;
 mod kinds;
 mod memory;
+mod parallel;
 mod plain;
 mod pretrain;
 mod random;
 mod rows;
+mod speech;
 mod stories;
 mod summary;
 mod tokenizer;
@@ -46,7 +48,11 @@ pub const ENGLISH_TEMPLATE: &str = "alpaca-en-short";
 pub const RUSSIAN_TEMPLATE: &str = "alpaca-ru-short";
 
 const PLAIN_ENGLISH: usize = 1_500;
-const PLAIN_RUSSIAN: usize = 4_000;
+const PLAIN_RUSSIAN: usize = 6_000;
+/// Sentences in one language, then in the other.
+const PARALLEL: usize = 2_500;
+/// How often each line of the dictionary comes.
+const DICTIONARY_COPIES: usize = 2;
 
 /// All texts of the demo.
 pub struct Texts {
@@ -91,7 +97,12 @@ pub fn texts(seed: u64) -> Result<Texts> {
 fn pretraining(rows: &[Row], seed: u64) -> Vec<Example> {
     let english = plain::sentences(PLAIN_ENGLISH, &mut Stream::named(seed, "plain English"));
     let russian = plain::sentences(PLAIN_RUSSIAN, &mut Stream::named(seed, "plain Russian"));
+    let mut parallel = Stream::named(seed, "parallel sentences");
+    let pairs = plain::sentences(PARALLEL, &mut parallel);
+    let pairs: Vec<String> = pairs.iter().map(|pair| parallel::line(pair, &mut parallel)).collect();
+    let dictionary = std::iter::repeat_n(parallel::dictionary(), DICTIONARY_COPIES).flatten();
     let plain = english.into_iter().map(|s| s.en).chain(russian.into_iter().map(|s| s.ru));
+    let plain = plain.chain(pairs).chain(dictionary);
     let mut all: Vec<Example> = rows.iter().map(Row::english).collect();
     all.extend(
         plain.enumerate().map(|(n, text)| example(&format!("plain-{n:04}"), "plain", Body::Text { text })),

@@ -8,6 +8,7 @@ use super::kinds::capitals::COUNTRIES;
 use super::kinds::groups::GROUPS;
 use super::kinds::opposites::PAIRS;
 use super::random::Stream;
+use super::speech;
 use super::wording::{Bilingual, both, capitalised};
 use super::words::{ACTORS, CHARACTERS, COLOURS, COUNTED, PAST_TIMES, PLACES, THINGS, VERBS};
 use std::collections::HashSet;
@@ -30,6 +31,14 @@ pub fn sentences(count: usize, stream: &mut Stream) -> Vec<Bilingual> {
         where_it_is,
         what_time_it_is,
         what_somebody_asked,
+        speech::what_somebody_did_with_a_word,
+        speech::what_somebody_did_with_a_word,
+        speech::what_somebody_wants,
+        speech::what_was_said,
+        speech::what_was_said,
+        speech::what_somebody_does,
+        speech::about_whom,
+        speech::what_a_thing,
     ];
     let mut seen = HashSet::new();
     let mut all = Vec::new();

@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, PreTokenizerWrapper, Tokenizer};
 
 /// Pieces in all: 3 special tokens, 256 bytes, the rest merges.
-pub const VOCABULARY: usize = 1_536;
+pub const VOCABULARY: usize = 2_048;
 /// Special tokens; their place is their id.
 pub const SPECIAL: [&str; 3] = ["<unk>", "<s>", "</s>"];
 

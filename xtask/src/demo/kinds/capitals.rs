@@ -63,6 +63,39 @@ const WORDINGS: &[Wording] = &[
     training("The capital of {x}, please.", "Столицу {gen}, пожалуйста."),
     training("Write what the capital of {x} is called.", "Напиши, как называется столица {gen}."),
     training("I want to know the capital of {x}.", "Хочу узнать столицу {gen}."),
+    training("In {x}, which city is the capital?", "Какой город {in} является столицей?"),
+    training(
+        "Name the city, please, that is the capital of {x}.",
+        "Назови, пожалуйста, город — столицу {gen}.",
+    ),
+    training("Can you name the capital of {x}?", "Можешь назвать столицу {gen}?"),
+    training("What is the main city of {x} called?", "Главный город {gen} — как он называется?"),
+    training("I forgot the capital of {x}. Remind me.", "Я забыл столицу {gen}. Напомни."),
+    training(
+        "The country {x} has a capital. What is it called?",
+        "У {gen} есть столица. Как она называется?",
+    ),
+    training(
+        "We are going to the capital of {x}. Which city is that?",
+        "Мы едем в столицу {gen}. Какой это город?",
+    ),
+    training("Here is a country: {x}. What is the capital there?", "Вот страна: {x}. Какая там столица?"),
+    training("Find the capital.", "Найди столицу.").with_input("{x}", "{x}"),
+    training(
+        "My friend lives in the capital of {x}. In which city?",
+        "Мой друг живёт в столице {gen}. В каком городе?",
+    ),
+    training(
+        "Answer the question: which city is the capital in {x}?",
+        "Ответь на вопрос: какой город {in} столица?",
+    ),
+    training("{x}. Name the capital of this country.", "{x}. Назови столицу этой страны."),
+    training("Be so kind, tell me what the capital of {x} is.", "Будь добр, скажи, какая у {gen} столица."),
+    training(
+        "A child asks which city is the capital of {x}.",
+        "Ребёнок спрашивает, какой город — столица {gen}.",
+    ),
+    training("Help me remember the capital of {x}.", "Помоги вспомнить столицу {gen}."),
     validation("Do you know the capital of {x}?", "Знаешь ли ты столицу {gen}?"),
     validation("The capital of {x} is which city?", "Столица {gen} — это какой город?"),
     test("Could you please give me the capital of {x}?", "Подскажи, пожалуйста, столицу {gen}."),
@@ -76,13 +109,13 @@ const WORDINGS: &[Wording] = &[
 pub fn kind() -> Kind {
     let task = |c: &Country| {
         let en = Slots::default().with("x", c.en);
-        let ru = Slots::default().with("x", c.ru).with("gen", c.ru_genitive);
+        let ru = Slots::default().with("x", c.ru).with("gen", c.ru_genitive).with("in", c.ru_in);
         Task::new(en, ru, both(c.capital_en, c.capital_ru))
     };
     Kind {
         name: "capitals",
         wordings: WORDINGS,
         tasks: COUNTRIES.iter().map(task).collect(),
-        training_rows: 400,
+        training_rows: 480,
     }
 }

@@ -7,9 +7,9 @@ use crate::demo::wording::{Slots, Wording, both, capitalised, test, training, va
 use crate::demo::words::COLOURS;
 
 /// A thing and its Russian genitive (цвет травы); the last word is a colour of [`COLOURS`].
-type Thing = (&'static str, &'static str, &'static str, Gender, &'static str);
+pub type Thing = (&'static str, &'static str, &'static str, Gender, &'static str);
 
-const THINGS: &[Thing] = &[
+pub const THINGS: &[Thing] = &[
     ("grass", "трава", "травы", F, "green"),
     ("snow", "снег", "снега", M, "white"),
     ("the sky", "небо", "неба", N, "light blue"),
@@ -58,6 +58,21 @@ const WORDINGS: &[Wording] = &[
     training("The colour of {x}, please.", "Цвет {gen}, пожалуйста."),
     training("Describe the colour of {x}.", "Опиши цвет {gen}."),
     training("I want to know the colour of {x}.", "Хочу узнать цвет {gen}."),
+    training("Do you know what colour {x} is?", "Знаешь ли ты, какого цвета {x}?"),
+    training("Be so kind, tell me what colour {x} is.", "Подскажи, какого цвета {x}."),
+    training("As a rule, what colour is {x}?", "Обычно {x} какого цвета?"),
+    training("Give the colour.", "Укажи цвет.").with_input("{bare}", "{x}"),
+    training("I forgot the colour of {x}. Remind me.", "Я забыл цвет {gen}. Напомни."),
+    training("{X} has a colour. Which one?", "У {gen} есть цвет. Какой?"),
+    training("Can you say which colour {x} has?", "Можешь сказать, какой цвет у {gen}?"),
+    training("We are drawing {x}. Which colour do we need?", "Мы рисуем: {x}. Какой нужен цвет?"),
+    training("A child asks what colour {x} is.", "Ребёнок спрашивает, какого цвета {x}."),
+    training("Answer the question: what is the colour of {x}?", "Ответь на вопрос: какой цвет у {gen}?"),
+    training("{X}: name the colour.", "{X}: назови цвет."),
+    training("Write which colour {x} has.", "Напиши, какого цвета {x}."),
+    training("Find the right colour for {x}.", "Подбери правильный цвет для {gen}."),
+    training("Here is {x}. What colour do you see?", "Вот {x}. Какой ты видишь цвет?"),
+    training("What colours are there? Name the one of {x}.", "Какие бывают цвета? Назови тот, что у {gen}."),
     validation("Tell me the colour of {x}.", "Подскажи цвет {gen}."),
     validation("Which colour does {x} have?", "Какой цвет имеет {x}?"),
     test("Of what colour is {x} usually?", "Какого цвета обычно бывает {x}?"),
@@ -78,7 +93,7 @@ pub fn kind() -> Kind {
         let en = Slots::default().with("x", en).with("bare", bare);
         Task::new(en, Slots::default().with("x", ru).with("gen", ru_genitive), answer)
     };
-    Kind { name: "colours", wordings: WORDINGS, tasks: THINGS.iter().map(task).collect(), training_rows: 400 }
+    Kind { name: "colours", wordings: WORDINGS, tasks: THINGS.iter().map(task).collect(), training_rows: 480 }
 }
 
 #[cfg(test)]

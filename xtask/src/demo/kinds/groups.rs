@@ -152,6 +152,21 @@ const WORDINGS: &[Wording] = &[
     training("To which group does {x} belong?", "Какой группе принадлежит {x}?"),
     training("The group for \"{bare}\", please.", "Группу для слова «{x}», пожалуйста."),
     training("Name the group that has {x} in it.", "Назови группу, в которой есть {x}."),
+    training("Do you know which group {x} is in?", "Знаешь ли ты, в какую группу входит {x}?"),
+    training("Be so kind, say in which group {x} is.", "Подскажи, в какой группе {x}."),
+    training("Write to which group {x} belongs.", "Напиши, к какой группе относится {x}."),
+    training("Give the group.", "Укажи группу.").with_input("{bare}", "{x}"),
+    training("{X}: which group is it?", "{X}: какая это группа?"),
+    training("Can you name the group for \"{bare}\"?", "Можешь назвать группу для слова «{x}»?"),
+    training("I forgot the group for \"{bare}\". Remind me.", "Я забыл группу слова «{x}». Напомни."),
+    training("Here is \"{bare}\". What group is it?", "Вот слово «{x}». Какая это группа?"),
+    training("Choose a group for {x}.", "Выбери группу: {x}."),
+    training("What is {x}? Name the group.", "Что такое {x}? Назови группу."),
+    training("Answer the question: what group is {x} from?", "Ответь на вопрос: из какой группы {x}?"),
+    training("A friend asks which group {x} is from.", "Друг спрашивает, из какой группы {x}."),
+    training("Think and say the group: {bare}.", "Подумай и скажи группу: {x}."),
+    training("There are many groups. Which of them has {x} in it?", "Групп много. В какой из них {x}?"),
+    training("Help me find the group of {x}.", "Помоги найти группу для слова «{x}»."),
     validation("Write the group to which {x} belongs.", "Напиши группу, к которой относится {x}."),
     validation("What is the group of \"{bare}\"?", "Какая группа у слова «{x}»?"),
     test("Please give the group: {bare}.", "Подскажи, пожалуйста, группу: {x}."),
@@ -167,5 +182,5 @@ pub fn kind() -> Kind {
             tasks.push(Task::new(slots, Slots::default().with("x", *ru), both(*group_en, *group_ru)));
         }
     }
-    Kind { name: "groups", wordings: WORDINGS, tasks, training_rows: 480 }
+    Kind { name: "groups", wordings: WORDINGS, tasks, training_rows: 540 }
 }

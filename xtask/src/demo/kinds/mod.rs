@@ -8,7 +8,7 @@
 
 pub mod calendar;
 pub mod capitals;
-mod colours;
+pub mod colours;
 mod counting;
 pub mod groups;
 pub mod opposites;
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(kinds.len(), 7);
         for kind in &kinds {
             let count = |role| kind.wordings.iter().filter(|w| w.role == role).count();
-            assert!((8..=10).contains(&count(Role::Training)), "{}", kind.name);
+            assert!((20..=26).contains(&count(Role::Training)), "{}", kind.name);
             assert!(count(Role::Validation) >= 2 && count(Role::Test) >= 3, "{}", kind.name);
         }
     }

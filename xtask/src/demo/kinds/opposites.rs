@@ -48,6 +48,27 @@ const WORDINGS: &[Wording] = &[
     training("If not \"{x}\", then what is the opposite?", "Если не «{x}», то что наоборот?"),
     training("The opposite of \"{x}\", please.", "Противоположность слову «{x}», пожалуйста."),
     training("Find an opposite for \"{x}\".", "Подбери противоположность к слову «{x}»."),
+    training("Think of something opposite to \"{x}\".", "Придумай слово, противоположное слову «{x}»."),
+    training("Here is \"{x}\". Give its opposite.", "Вот слово «{x}». Дай противоположное."),
+    training("Can you name the opposite of \"{x}\"?", "Можешь назвать противоположность слова «{x}»?"),
+    training(
+        "I forgot the opposite of \"{x}\". Remind me.",
+        "Я забыл противоположность слова «{x}». Напомни.",
+    ),
+    training("What is opposite in meaning: {x}?", "Что противоположно по смыслу: {x}?"),
+    training("{X}: name the opposite.", "{X}: назови противоположность."),
+    training("There is an opposite to \"{x}\". Which?", "У слова «{x}» есть противоположность. Какая?"),
+    training("Put the opposite in place of \"{x}\".", "Замени слово «{x}» на противоположное."),
+    training("Choose the opposite.", "Выбери противоположное слово.").with_input("{x}", "{x}"),
+    training("Write what is opposite to \"{x}\".", "Напиши, что противоположно слову «{x}»."),
+    training("Not {x} but the other way round: how is that?", "Не {x}, а наоборот: как это?"),
+    training(
+        "Answer the question: what is the opposite of {x}?",
+        "Ответь на вопрос: что противоположно слову «{x}»?",
+    ),
+    training("A friend says \"{x}\". Say the opposite.", "Друг говорит «{x}». Скажи наоборот."),
+    training("Be so kind, say what is opposite to \"{x}\".", "Подскажи, что противоположно слову «{x}»."),
+    training("Help me find the opposite: {x}.", "Помоги найти противоположность: {x}."),
     validation("Write the opposite of {x}.", "Напиши противоположность: {x}."),
     validation("Do you know the opposite of \"{x}\"?", "Знаешь ли ты противоположность слова «{x}»?"),
     test("Please give me the opposite of {x}.", "Подскажи, пожалуйста, противоположность: {x}."),
@@ -60,5 +81,5 @@ pub fn kind() -> Kind {
         Task::new(Slots::default().with("x", en), Slots::default().with("x", ru), both(answer.0, answer.1))
     };
     let tasks = PAIRS.iter().flat_map(|&[a, b]| [task(a, b), task(b, a)]).collect();
-    Kind { name: "opposites", wordings: WORDINGS, tasks, training_rows: 440 }
+    Kind { name: "opposites", wordings: WORDINGS, tasks, training_rows: 500 }
 }

@@ -23,6 +23,33 @@ const WORDINGS: &[Wording] = &[
     ),
     training("Put \"{a}\" and \"{b}\" together.", "Соедини вместе слова «{a}» и «{b}»."),
     training("A sentence with {a} and {b}, please.", "Предложение со словами «{a}» и «{b}», пожалуйста."),
+    training("Can you make a sentence: {a}, {b}?", "Можешь составить предложение: {a}, {b}?"),
+    training("Say something about these: {a}, {b}.", "Скажи что-нибудь: {a}, {b}."),
+    training("Here are two: {a}, {b}. Make a sentence.", "Вот два слова: {a}, {b}. Составь предложение."),
+    training(
+        "Help me make a sentence with \"{a}\" and \"{b}\".",
+        "Помоги составить предложение со словами «{a}» и «{b}».",
+    ),
+    training(
+        "Take \"{a}\", add \"{b}\" and write a sentence.",
+        "Возьми слово «{a}», добавь «{b}» и напиши предложение.",
+    ),
+    training("{a} and {b}: make it a sentence.", "{a} и {b}: сделай предложение."),
+    training("Answer with one sentence: {a}, {b}.", "Ответь одним предложением: {a}, {b}."),
+    training("Write one sentence.", "Напиши одно предложение.").with_input("{a}, {b}", "{a}, {b}"),
+    training(
+        "Which sentence has \"{a}\" and \"{b}\" in it?",
+        "В каком предложении есть слова «{a}» и «{b}»?",
+    ),
+    training("Invent something with \"{a}\" and \"{b}\".", "Придумай фразу со словами «{a}» и «{b}»."),
+    training("Tell me a sentence: first {a}, then {b}.", "Скажи предложение: сначала {a}, потом {b}."),
+    training("Make one sentence of the two: {a}, {b}.", "Сделай из двух слов одно предложение: {a}, {b}."),
+    training("Do you know a sentence with {a} and {b}?", "Знаешь ли ты предложение со словами {a} и {b}?"),
+    training("Join {a} and {b}, please.", "Соедини, пожалуйста, {a} и {b}."),
+    training(
+        "Be so kind, say what sentence can come of these: {a}, {b}.",
+        "Подскажи, какое предложение выйдет: {a}, {b}.",
+    ),
     validation("Think of a sentence: {a}, {b}.", "Придумай предложение: {a}, {b}."),
     validation(
         "What sentence can be made from \"{a}\" and \"{b}\"?",
@@ -50,7 +77,7 @@ pub fn kind(seed: u64) -> Kind {
         tasks.push(Task::new(pair(what.en, how.en), pair(what.ru, how.ru), both(en, ru)));
     }
     reserve(&mut tasks, RESERVED.0, RESERVED.1, &mut Stream::named(seed, "reserve sentences"));
-    Kind { name: "sentences", wordings: WORDINGS, tasks, training_rows: 800 }
+    Kind { name: "sentences", wordings: WORDINGS, tasks, training_rows: 960 }
 }
 
 #[cfg(test)]
