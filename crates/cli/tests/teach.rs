@@ -169,7 +169,7 @@ fn what_is_held_out_is_held_out_in_both_languages() {
     assert!(replay["instruction"].as_str().unwrap().is_ascii(), "replayed in the source language: {replay}");
     let train = &rows(dir.path(), "run/02-translate/train.jsonl")[0];
     assert!(train["instruction"].as_str().unwrap().starts_with("Где"), "{train}");
-    assert_eq!(rows(dir.path(), "run/02-translate/examples.jsonl.missed.jsonl")[0]["id"], "unknown");
+    assert_eq!(rows(dir.path(), "run/02-translate/examples.jsonl.review.jsonl")[0]["id"], "unknown");
 }
 
 #[test]

@@ -70,12 +70,23 @@ fn answer(request: &Value, log: &Mutex<Vec<String>>) -> Value {
     let translate = |text: &Value| {
         let text = text.as_str().unwrap();
         log.lock().unwrap().push(text.to_string());
-        json!(format!("<{}>", text.to_uppercase()))
+        json!(translation(text))
     };
     match &request["q"] {
         Value::Array(texts) => json!({"translatedText": texts.iter().map(translate).collect::<Vec<_>>()}),
         one => json!({"translatedText": translate(one)}),
     }
+}
+
+/// The same words in Cyrillic letters, everything else as it is.
+fn translation(text: &str) -> String {
+    const LETTERS: &str = "абцдефгхижклмнопчрстувшщыз";
+    let letter = |c: char| match c {
+        'a'..='z' => LETTERS.chars().nth((c as u8 - b'a') as usize).unwrap(),
+        'A'..='Z' => LETTERS.chars().nth((c as u8 - b'A') as usize).unwrap(),
+        other => other,
+    };
+    text.chars().map(letter).collect()
 }
 
 /// A folder with an input of `count` examples, each with two segments of its own and one in common.
@@ -229,7 +240,7 @@ fn a_memory_translates_what_it_knows_and_sets_the_rest_aside() {
     ] {
         assert_eq!(report[key], value, "{key} in {report}");
     }
-    assert!(messages.contains("out.jsonl.missed.jsonl"), "{messages}");
+    assert!(messages.contains("out.jsonl.review.jsonl"), "{messages}");
     let out = rows(&work.path("out.jsonl"));
     assert_eq!(out.len(), 8);
     assert_eq!(out[3]["id"], "r3");
@@ -237,17 +248,17 @@ fn a_memory_translates_what_it_knows_and_sets_the_rest_aside() {
     assert_eq!(out[3]["source"]["output"], "1. Say number 3\n\n2. 42\n");
     assert_eq!(out[3]["language"], "ru");
     assert_eq!(out[3]["translation"]["engine"], "memory");
-    let missed = rows(&work.path("out.jsonl.missed.jsonl"));
+    let missed = rows(&work.path("out.jsonl.review.jsonl"));
     let ids: Vec<_> = missed.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["r8", "r9"]);
-    assert!(missed[0]["missed"].as_str().unwrap().contains("Ask number 8"), "{}", missed[0]);
+    assert!(missed[0]["review"]["reason"].as_str().unwrap().contains("Ask number 8"), "{}", missed[0]);
 
     // With a better memory nothing is set aside any more, and no stale file says otherwise.
     let (messages, code) = (work.memory("out.jsonl", 10).output().unwrap(), 2);
     assert!(finish(&messages, code).1.contains("--force"));
     let (report, _) = finish(&work.memory("out.jsonl", 10).arg("--force").output().unwrap(), 0);
     assert_eq!(report["missed"], 0);
-    assert!(!work.path("out.jsonl.missed.jsonl").exists());
+    assert!(!work.path("out.jsonl.review.jsonl").exists());
     assert!(!work.path("out.jsonl.journal.sqlite").exists(), "a memory needs no journal");
 }
 

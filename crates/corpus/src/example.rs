@@ -52,6 +52,9 @@ impl<'de> Deserialize<'de> for Example {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Translation {
     pub engine: String,
+    /// The names of the checks that the translation passed, with spaces between them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checked: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<String>,
 }

@@ -230,7 +230,11 @@ mod tests {
         let mut example = read(json!({"instruction": "Hi", "output": "Hello", "topic": {"a": [1, 2]}}));
         example.source = Some(Body::Text { text: "source".into() });
         example.language = Some("ru".into());
-        example.translation = Some(Translation { engine: "memory".into(), repairs: vec!["digits".into()] });
+        example.translation = Some(Translation {
+            engine: "memory".into(),
+            repairs: vec!["digits".into()],
+            ..Translation::default()
+        });
         let line = serde_json::to_string(&example).unwrap();
         assert_eq!(serde_json::from_str::<Example>(&line).unwrap(), example);
         assert_eq!(line.matches("\"instruction\"").count(), 1, "no key twice: {line}");

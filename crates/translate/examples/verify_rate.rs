@@ -26,7 +26,7 @@ fn main() -> Result<(), Anything> {
     let mut lines = 0;
     for (source, target) in source.lines().zip(target.lines()) {
         lines += 1;
-        let target = checker.mend(source, target);
+        let target = checker.mend(source, target.to_string());
         let (prefix, finding) = match checker.check(source.trim(), target.trim()) {
             Verdict::Pass => continue,
             Verdict::Doubt(finding) => ("doubt: ", finding),

@@ -28,9 +28,6 @@ pub enum Error {
     Missed { missed: usize, examples: usize, id: String, reason: String },
     #[error("interrupted: {stored} answers of this run are stored, {left} segments are left")]
     Interrupted { stored: usize, left: usize },
-    /// The check behind every emitted example; it can fail only by a fault in this program.
-    #[error("the translation of `{id}` has {found} line breaks where the source has {expected}")]
-    Structure { id: String, expected: usize, found: usize },
     /// The count behind every run; it can fail only by a fault in this program.
     #[error("{read} examples came in, but {emitted} were translated and {missed} set aside")]
     RowsLost { read: usize, emitted: usize, missed: usize },

@@ -33,9 +33,6 @@ pub(crate) const OVERHEAD: usize = 4;
 /// How the answer to one of many joined segments was come by; empty where nothing went wrong.
 pub(crate) const CUT_TOLERANTLY: &str = "cut at a mangled separator";
 
-/// How many different separators there are.
-pub(crate) const CHOICES: usize = SEPARATORS.len();
-
 /// Ask an engine that takes one text for many, with the separator `choice` (from 0) of those that occur in
 /// none of `texts`.
 ///

@@ -15,18 +15,25 @@
 //! | what is stored | `journal.rs` |
 //! | chrF, BLEU, the round trip, the report page | `quality/` |
 //! | settings of a recipe | `config.rs` |
-//! | what an emitted example carries | `run.rs` |
+//! | how a segment is put to an engine, and what is tried when the answer is wrong | `forms.rs`, `repair.rs` |
+//! | what makes an answer wrong | `verify/` |
+//! | what an emitted example carries | `assemble.rs` |
+//! | what is set aside, and how it comes back | `review.rs` |
 
+mod assemble;
 mod config;
 mod dispatch;
 mod engine;
 mod engines;
 mod error;
+mod forms;
 mod http;
 mod join;
 mod journal;
 mod language;
 pub mod quality;
+mod repair;
+mod review;
 mod run;
 pub mod structure;
 pub mod verify;
@@ -38,4 +45,5 @@ pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};
 pub use error::Error;
 pub use journal::{Journal, JournalError, Scope, Stored};
 pub use language::LanguagePair;
-pub use run::{MISSED_KEY, Missed, Progress, Stats, Survey, Translated, survey, translate_examples};
+pub use review::{OpenSegment, REVIEW_KEY, Review};
+pub use run::{Missed, Progress, Stats, Survey, Translated, survey, translate_examples};

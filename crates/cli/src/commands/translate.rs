@@ -8,8 +8,8 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::{read_examples, write_examples};
 use tolmach_translate::{
-    Engine, EngineKind, Error, Journal, Missed, OnMiss, Options, Progress, Stats, Survey, TranslateConfig,
-    Translated, survey, translate_examples,
+    Engine, EngineKind, Error, Journal, Missed, OnMiss, Options, Progress, Review, Stats, Survey,
+    TranslateConfig, Translated, survey, translate_examples,
 };
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,12 @@ Examples:
       --endpoint https://libretranslate.com --api-key-env LT_KEY --dry-run
 
 Stopped by Ctrl-C, a crash or a dead service, the same command goes on: every answer is in the journal.
-Examples that could not be translated whole go to OUT.missed.jsonl, with the reason.";
+Every answer is checked: protected parts, digits, language, length, sentences, loops. What fails is asked for
+again in other ways. Examples that still fail go to OUT.review.jsonl, with the reason and a draft: mend the
+draft there, run the same command with --force, and they are taken up.";
+
+/// What the examples that are set aside are called, behind the name of the output.
+const REVIEW: &str = "review.jsonl";
 
 /// Translate a data set; every example stays whole, nothing is asked or paid for twice
 #[derive(clap::Args)]
@@ -96,7 +101,7 @@ enum EngineName {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum OnMissName {
-    /// Set it aside in OUT.missed.jsonl
+    /// Set it aside in OUT.review.jsonl
     Drop,
     /// Emit it untranslated
     Keep,
@@ -148,13 +153,13 @@ pub struct Report {
     pub stats: Stats,
     pub output: PathBuf,
     /// Where the examples without a translation are, if there are any.
-    pub missed: Option<PathBuf>,
+    pub review: Option<PathBuf>,
     pub journal: Option<PathBuf>,
     first_reason: Option<String>,
 }
 
-/// Translate the file `input` into the file `output`, with everything that belongs to it: journal, missed
-/// examples, progress. The output is written whole at the end, so a run that stopped is simply run again.
+/// Translate the file `input` into the file `output`, with everything that belongs to it: journal, review
+/// file, progress. The output is written whole at the end, so a run that stopped is simply run again.
 ///
 /// # Errors
 /// As [`translate_examples`]; also when not one example has a translation.
@@ -166,7 +171,12 @@ pub fn translate_file(
 ) -> Result<Report, Failure> {
     let options = config.options().map_err(failure)?;
     let engine = open_engine(config)?;
-    let examples = read_examples(input)?;
+    let mut examples = read_examples(input)?;
+    let review_path = beside(output, REVIEW);
+    if review_path.exists() {
+        // What a person has mended there belongs to this output.
+        Review::attach(&mut examples, read_examples(&review_path)?);
+    }
     let journal_path = journal_path(output, config, engine.as_ref());
     let journal = journal_path.as_deref().map(Journal::open).transpose();
     let mut journal = journal.map_err(|e| failure(e.into()))?;
@@ -175,7 +185,11 @@ pub fn translate_file(
     let mut progress = |event: Progress<'_>| match event {
         Progress::Surveyed(survey) => {
             bar.suspend(|| say_survey(survey, ui));
-            bar.set_length(survey.segments_to_send() as u64);
+            bar.set_length(survey.texts_to_send as u64);
+        }
+        Progress::Repairing { texts } => {
+            bar.inc_length(texts as u64);
+            bar.set_message("repairing");
         }
         Progress::Answered { segments, .. } => bar.inc(segments as u64),
         Progress::Retrying { error, pause } => {
@@ -187,7 +201,7 @@ pub fn translate_file(
     };
     let translated = translate_examples(
         &examples,
-        engine.as_ref(),
+        &[engine.as_ref()],
         journal.as_mut(),
         &options,
         &mut progress,
@@ -199,19 +213,19 @@ pub fn translate_file(
 
 fn write(translated: Translated, output: &Path, journal: Option<PathBuf>) -> Result<Report, Failure> {
     let Translated { examples, missed, stats } = translated;
-    let missed_path = beside(output, "missed.jsonl");
+    let review_path = beside(output, REVIEW);
     let first_reason = missed.first().map(|m| m.reason.clone());
     if missed.is_empty() {
         // One of an earlier run would tell of examples that are translated now.
-        match std::fs::remove_file(&missed_path) {
+        match std::fs::remove_file(&review_path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::input(format!("cannot remove {}: {e}", missed_path.display())));
+                return Err(Failure::input(format!("cannot remove {}: {e}", review_path.display())));
             }
             _ => {}
         }
     } else {
         let missed: Vec<_> = missed.into_iter().map(Missed::into_example).collect();
-        write_examples(&missed_path, &missed)?;
+        write_examples(&review_path, &missed)?;
     }
     if examples.is_empty() {
         let reason = first_reason.as_deref().unwrap_or("there was none");
@@ -219,11 +233,11 @@ fn write(translated: Translated, output: &Path, journal: Option<PathBuf>) -> Res
             "not one of {} examples has a translation; the first: {reason}",
             stats.survey.examples
         ))
-        .hint(format!("the examples are in {} with their reasons", missed_path.display())));
+        .hint(format!("the examples are in {} with their reasons", review_path.display())));
     }
     write_examples(output, &examples)?;
-    let missed = (stats.missed > 0).then_some(missed_path);
-    Ok(Report { stats, output: output.to_path_buf(), missed, journal, first_reason })
+    let review = (stats.missed > 0).then_some(review_path);
+    Ok(Report { stats, output: output.to_path_buf(), review, journal, first_reason })
 }
 
 impl Report {
@@ -239,10 +253,16 @@ impl Report {
         if stats.already_translated > 0 {
             ui.say(format!("{} were translated already and passed through", stats.already_translated));
         }
+        if stats.repaired > 0 {
+            ui.say(format!("{} were repaired; each says what in `translation.repairs`", stats.repaired));
+        }
+        if stats.mended > 0 {
+            ui.say(format!("{} were mended by a person", stats.mended));
+        }
         if stats.kept > 0 {
             ui.warn(format!("{} examples were left in their own language", stats.kept));
         }
-        if let (Some(path), Some(reason)) = (&self.missed, &self.first_reason) {
+        if let (Some(path), Some(reason)) = (&self.review, &self.first_reason) {
             ui.warn(format!(
                 "{} examples were set aside in {}; the first: {reason}",
                 stats.missed,
@@ -254,7 +274,7 @@ impl Report {
     fn json(&self, config: &TranslateConfig) -> serde_json::Value {
         let mut value = json!({
             "output": self.output,
-            "missed_output": self.missed,
+            "review_output": self.review,
             "journal": self.journal,
             "engine": config.engine,
             "from": config.from,
@@ -275,19 +295,19 @@ fn dry(input: &Path, output: &Path, config: &TranslateConfig, ui: &Ui) -> Outcom
     let examples = read_examples(input)?;
     let journal = journal_path(output, config, engine.as_ref()).filter(|path| path.exists());
     let journal = journal.map(|path| Journal::open(&path)).transpose().map_err(|e| failure(e.into()))?;
-    let survey = survey(&examples, engine.as_ref(), journal.as_ref(), &options).map_err(failure)?;
+    let survey = survey(&examples, &[engine.as_ref()], journal.as_ref(), &options).map_err(failure)?;
     say_survey(&survey, ui);
     Ok(Some(serde_json::to_value(survey)?))
 }
 
 fn say_survey(survey: &Survey, ui: &Ui) {
     ui.say(format!(
-        "{} examples, {} segments, {} different, {} in the journal; to send: {} segments, {} characters, {} requests",
+        "{} examples, {} segments, {} different, {} in the journal; to send: {} texts, {} characters, {} requests",
         survey.examples,
         survey.segments,
         survey.unique_segments,
         survey.journal_hits,
-        survey.segments_to_send(),
+        survey.texts_to_send,
         survey.characters_to_send,
         survey.requests_to_send
     ));
@@ -325,10 +345,10 @@ fn beside(output: &Path, suffix: &str) -> PathBuf {
 
 fn refuse_to_overwrite(input: &Path, output: &Path, force: bool) -> Result<(), Failure> {
     if output.as_os_str() == "-" {
-        return Err(Failure::usage("the output has companions (journal, missed examples): name a file"));
+        return Err(Failure::usage("the output has companions (journal, review file): name a file"));
     }
     let same = |a: &Path| matches!((a.canonicalize(), input.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    for path in [output, &beside(output, "missed.jsonl")] {
+    for path in [output, &beside(output, REVIEW)] {
         if same(path) {
             return Err(Failure::usage(format!("{} is the input and would be overwritten", path.display()))
                 .hint("name another file with -o"));
@@ -355,9 +375,7 @@ fn failure(error: Error) -> Failure {
         }
         Error::Interrupted { .. } => (Exit::Interrupted, Some("run the same command again to go on")),
         Error::Missed { .. } => (Exit::CheckFailed, Some("--on-miss drop sets such examples aside")),
-        Error::Structure { .. } | Error::RowsLost { .. } => {
-            (Exit::CheckFailed, Some("this is a fault of tolmach"))
-        }
+        Error::RowsLost { .. } => (Exit::CheckFailed, Some("this is a fault of tolmach")),
     };
     let hint = hint.map(str::to_string);
     Failure { exit, hint, error: error.into() }

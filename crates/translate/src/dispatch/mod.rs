@@ -133,17 +133,17 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Ask `engine`, a way to speak to this service, for every segment. `receive` runs on the calling
-    /// thread, with all news that are there.
+    /// Ask `engine`, a way to speak to this service, for the segments in `batches`, each a request.
+    /// `receive` runs on the calling thread, with all news that are there.
     pub fn ask<E>(
         &self,
         engine: &dyn Engine,
         segments: &[&str],
+        batches: Vec<Range<usize>>,
         on_miscount: OnMiscount,
         mut receive: impl FnMut(Vec<News>) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
         let limits = request_limits(engine);
-        let batches = batches(segments, limits);
         let workers = limits.concurrency.clamp(1, batches.len().max(1));
         let price = engine.price();
         let state = State::default();

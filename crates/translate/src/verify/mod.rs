@@ -9,7 +9,7 @@ mod loops;
 
 use crate::LanguagePair;
 use crate::structure::numbers::{digit_runs, restore_numbers};
-use crate::structure::{hard_parts, is_line_break, sentence_count};
+use crate::structure::{hard_parts, is_line_break, lines, sentence_count};
 use language::{Languages, Letters};
 use std::borrow::Cow;
 use std::fmt;
@@ -26,6 +26,9 @@ pub const CHECKS: [&str; 9] = [
     "loops",
     "untranslated",
 ];
+
+/// The checks of answers that are looked up rather than translated.
+pub const STRUCTURE_CHECKS: [&str; 4] = ["segments", "skeleton", "protected", "digits"];
 
 /// What is wrong with a target.
 #[derive(Clone, Debug, PartialEq)]
@@ -144,8 +147,12 @@ impl Checker {
 
     /// The target with what engines write differently as it is in the source: numbers, and characters
     /// that came back as entities.
-    pub fn mend(&self, source: &str, target: &str) -> String {
-        restore_numbers(source, &unescape(source, target))
+    pub fn mend(&self, source: &str, target: String) -> String {
+        let unescaped = match unescape(source, &target) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(text) => Some(text),
+        };
+        restore_numbers(source, unescaped.unwrap_or(target))
     }
 
     /// What holds for any pair of languages, and for answers that are looked up as well.
@@ -192,6 +199,23 @@ impl Checker {
         let long = target as f64 > most * source as f64 + 24.0;
         (short || long).then_some(Finding::Length { source, target })
     }
+}
+
+/// The targets of the segments of `source` in `target`, if that has the same skeleton: the same lines, each with
+/// the same indentation, markers and end.
+pub(crate) fn skeleton<'a>(source: &str, target: &'a str) -> Option<Vec<&'a str>> {
+    let mut targets = Vec::new();
+    let mut rest = target.split_inclusive(is_line_break);
+    for line in lines(source) {
+        let target = rest.next()?;
+        let target = target.strip_prefix(line.before)?.strip_suffix(line.after)?;
+        match line.segment.is_empty() {
+            true if !target.is_empty() => return None,
+            true => {}
+            false => targets.push(target),
+        }
+    }
+    rest.next().is_none().then_some(targets)
 }
 
 /// Every hard part of the source is in the target as often as in the source, and none is new.

@@ -64,7 +64,10 @@ fn what_is_not_in_the_target_language_is_noticed() {
     assert_eq!(finding("Where is the house", "Where is the house"), Finding::Untranslated);
     assert_eq!(finding("Where is the house", "where is the house?"), Finding::Untranslated);
     assert_eq!(check("Microsoft Windows", "Microsoft Windows"), Verdict::Doubt(Finding::Untranslated));
-    assert_eq!(finding("Where is the house", "Wo ist das Haus"), Finding::Foreign { word: "ist".to_string() });
+    assert_eq!(
+        finding("Where is the house", "Wo ist das Haus"),
+        Finding::Foreign { word: "ist".to_string() }
+    );
     assert_eq!(
         finding("Where is the house", "Де знаходиться її будинок"),
         Finding::Foreign { word: "її".to_string() }

@@ -119,14 +119,14 @@ fn a_miss_is_dropped_kept_or_an_error_as_told() {
     let dropped = run.translate(&input, None).unwrap();
     assert_eq!((dropped.examples.len(), dropped.missed.len()), (3, 1));
     let missed = dropped.missed[0].clone().into_example();
-    let reason = missed.extra["missed"].as_str().unwrap();
+    let reason = missed.extra["review"]["reason"].as_str().unwrap();
     assert_eq!(
         reason,
         "1 of 2 segments have no translation; \"nobody knows this\": not in the translation memory"
     );
     // Mended or not, a record that was set aside is good input again.
     let again = run.translate(&[missed], None).unwrap();
-    assert!(!again.missed[0].example.extra.contains_key("missed"));
+    assert!(!again.missed[0].example.extra.contains_key("review"));
 
     run.config.on_miss = OnMiss::Keep;
     let kept = run.translate(&input, None).unwrap();
@@ -159,8 +159,8 @@ fn every_shape_is_translated_and_what_is_done_passes_through() {
     let once = run.translate(&[talk, text], None).unwrap();
     let Body::Messages { messages } = &once.examples[0].body else { panic!() };
     let contents: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-    assert_eq!(contents, ["Stay as you are.", "<ASK 0 A>\n\n  2. <ASK 1 A>", "42"]);
-    assert_eq!(once.examples[1].body, Body::Text { text: "# <SAY 2 B>\n".to_string() });
+    assert_eq!(contents, ["Stay as you are.", "аск 0 а\n\n  2. аск 1 а", "42"]);
+    assert_eq!(once.examples[1].body, Body::Text { text: "# саы 2 б\n".to_string() });
 
     let twice = run.translate(&once.examples, None).unwrap();
     assert_eq!(twice.examples, once.examples);

@@ -1,6 +1,6 @@
 //! The engine `libretranslate` and the dispatch behind it, against a server that behaves and misbehaves.
 
-use crate::support::{Run, Server, error, examples, good, translation};
+use crate::support::{Run, Server, error, example, examples, good, translation};
 use serde_json::json;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -123,16 +123,18 @@ fn a_time_out_is_tried_again() {
 
 #[test]
 fn one_bad_segment_costs_one_example() {
-    let server = Server::start(|_, texts| match texts.iter().any(|t| t == "say 7 b") {
-        true => error(500, "Cannot translate text: say 7 b"),
+    let server = Server::start(|_, texts| match texts.iter().any(|t| t == "impossible words") {
+        true => error(500, "Cannot translate text: impossible words"),
         false => good(texts),
     });
     let run = Run::against(&server.mock.uri());
-    let translated = run.translate(&examples(40), None).unwrap();
+    let mut input = examples(40);
+    input[7] = example("7", "ask 7 a", "impossible words");
+    let translated = run.translate(&input, None).unwrap();
     assert_eq!(translated.examples.len(), 39);
     let [missed] = translated.missed.as_slice() else { panic!("{:?}", translated.missed) };
-    assert_eq!(missed.example, examples(40)[7]);
-    assert!(missed.reason.contains("say 7 b") && missed.reason.contains("500"), "{}", missed.reason);
+    assert_eq!(missed.example, input[7]);
+    assert!(missed.reason.contains("impossible words") && missed.reason.contains("500"), "{}", missed.reason);
 }
 
 /// LLaMa2lang#15: rows were lost between the files of a translation run.
@@ -141,7 +143,7 @@ fn llama2lang_15_no_row_is_lost_to_a_wrong_number_of_answers() {
     // Batches come back with one answer too few or too many, and one segment always comes back empty.
     let server = Server::start(|number, texts| {
         let mut answers: Vec<String> = texts.iter().map(|t| translation(t)).collect();
-        if let Some(i) = texts.iter().position(|t| t == "ask 3 a") {
+        if let Some(i) = texts.iter().position(|t| t == "impossible words") {
             answers[i].clear();
         }
         match (texts.len(), number % 2) {
@@ -152,7 +154,8 @@ fn llama2lang_15_no_row_is_lost_to_a_wrong_number_of_answers() {
         ResponseTemplate::new(200).set_body_json(json!({ "translatedText": answers }))
     });
     let run = Run::against(&server.mock.uri());
-    let input = examples(12);
+    let mut input = examples(12);
+    input[3] = example("3", "impossible words", "say 3 b");
     let translated = run.translate(&input, None).unwrap();
     let mut seen: Vec<&str> = translated.examples.iter().map(|e| e.id.as_str()).collect();
     let [missed] = translated.missed.as_slice() else { panic!("{:?}", translated.missed) };

@@ -83,9 +83,18 @@ impl Server {
     }
 }
 
-/// The translation of the test server: recognisable, and of another length.
+/// The translation of the test server: the same words in Cyrillic letters, everything else as it is.
 pub fn translation(text: &str) -> String {
-    format!("<{}>", text.to_uppercase())
+    const LETTERS: [char; 26] = [
+        'а', 'б', 'ц', 'д', 'е', 'ф', 'г', 'х', 'и', 'ж', 'к', 'л', 'м', 'н', 'о', 'п', 'ч', 'р', 'с', 'т',
+        'у', 'в', 'ш', 'щ', 'ы', 'з',
+    ];
+    let letter = |c: char| match c {
+        'a'..='z' => LETTERS[(c as u8 - b'a') as usize],
+        'A'..='Z' => LETTERS[(c as u8 - b'A') as usize].to_uppercase().next().unwrap(),
+        other => other,
+    };
+    text.chars().map(letter).collect()
 }
 
 /// A correct answer.
@@ -161,6 +170,6 @@ impl Run {
                 }
             }
         };
-        translate_examples(examples, engine.as_ref(), journal, &options, &mut progress, &self.cancel)
+        translate_examples(examples, &[engine.as_ref()], journal, &options, &mut progress, &self.cancel)
     }
 }

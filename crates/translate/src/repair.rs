@@ -1,0 +1,466 @@
+//! The repair ladder: every segment is asked for the plain way first, and again in other ways, then of other
+//! engines, until its target passes the checks or nothing is left to try.
+//!
+//! A *round* puts all segments that are still open to one engine in one way, so that what failed here and
+//! there shares its requests. Answers are judged only when a round is over, and an answer that fails the
+//! checks is stored like any other: what a round asks follows from the journal alone, and a run that was
+//! killed goes on with exactly the requests that an uninterrupted one would make.
+
+use crate::dispatch::{
+    News, OnMiscount, Purse, Service, Stop, batches, characters, request_limits, seconds_at_the_limit,
+};
+use crate::engine::{Answer, Engine, Limits, Manner, Miss};
+use crate::forms::{Form, Target, ways};
+use crate::journal::{Journal, Scope};
+use crate::run::{Progress, Stats, Survey};
+use crate::verify::{Checker, Verdict};
+use crate::{Error, Options};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+/// What became of a segment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Solved(Solved),
+    Failed(Failed),
+}
+
+/// A target that passed the checks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Solved {
+    pub target: String,
+    /// Which engine, by index.
+    pub engine: usize,
+    pub repairs: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Failed {
+    pub reason: String,
+    /// The last target that failed the checks.
+    pub proposal: Option<String>,
+}
+
+/// A segment on its way down the ladder.
+struct Job<'a> {
+    segment: &'a str,
+    solved: Option<Solved>,
+    failed: Failed,
+    /// A target that may be right, and how many of the answers it was.
+    doubt: Option<(String, usize)>,
+}
+
+/// What all rounds share.
+pub(crate) struct Ladder<'a> {
+    engines: &'a [&'a dyn Engine],
+    options: &'a Options,
+    checker: Checker,
+    jobs: Vec<Job<'a>>,
+}
+
+/// The texts of a round, each once, and where the forms of the jobs find them.
+struct Question<'a> {
+    scope: Scope,
+    limits: Limits,
+    /// The jobs that are asked for, each with its form.
+    forms: Vec<(usize, Form<'a>)>,
+}
+
+/// An answer to one text and how it was come by.
+type Noted = (Answer, String);
+
+impl<'a> Ladder<'a> {
+    pub fn new(segments: &[&'a str], engines: &'a [&'a dyn Engine], options: &'a Options) -> Self {
+        let job = |&segment| Job { segment, solved: None, failed: Failed::default(), doubt: None };
+        let jobs = segments.iter().map(job).collect();
+        Ladder { engines, options, checker: Checker::new(&options.pair), jobs }
+    }
+
+    /// What the first round would have to ask for.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn survey(&self, journal: Option<&Journal>, survey: &Survey) -> Result<Survey, Error> {
+        let engine = self.engines[0];
+        let question = self.question(0, 0);
+        let texts = Texts::of(&question.forms);
+        let held = texts.held(journal, &question.scope)?;
+        let is_held = |text: &str| held[texts.index[text]].is_some();
+        let pending: Vec<&str> = texts.unique.iter().copied().filter(|text| !is_held(text)).collect();
+        let requests = batches(&pending, question.limits);
+        let sent = requests.iter().map(|batch| characters(&pending[batch.clone()], &question.limits)).sum();
+        Ok(Survey {
+            journal_hits: question.forms.iter().filter(|(_, form)| form.texts().all(is_held)).count(),
+            texts_to_send: pending.len(),
+            characters_to_send: sent,
+            requests_to_send: requests.len(),
+            seconds_at_rate_limit: seconds_at_the_limit(&question.limits, requests.len(), sent),
+            estimated_cost: engine.price().map(|price| price.of(sent)),
+            ..*survey
+        })
+    }
+
+    /// Go down the ladder; what became of each segment, in order.
+    ///
+    /// # Errors
+    /// An engine fails for good, the journal cannot be used, the money is spent, or `cancel` became true.
+    pub fn climb(
+        mut self,
+        mut journal: Option<&mut Journal>,
+        progress: &mut dyn FnMut(Progress<'_>),
+        cancel: &AtomicBool,
+        stats: &mut Stats,
+    ) -> Result<Vec<Outcome>, Error> {
+        let purse = Purse::new(self.options.max_cost);
+        for (index, &engine) in self.engines.iter().enumerate() {
+            let service = Service::new(
+                &request_limits(engine),
+                &self.options.pair,
+                &self.options.retry,
+                &purse,
+                cancel,
+            );
+            let mut asker = Asker { engine, service, purse: &purse, is_checked: false, answered: 0 };
+            let done = self.ask_engine(index, &mut asker, journal.as_deref_mut(), progress);
+            asker.count(stats);
+            if self.engines.iter().any(|engine| engine.price().is_some()) {
+                stats.cost = Some(purse.spent());
+            }
+            done?;
+        }
+        Ok(self.jobs.into_iter().map(Job::outcome).collect())
+    }
+
+    /// All rounds with one engine.
+    fn ask_engine(
+        &mut self,
+        index: usize,
+        asker: &mut Asker<'_>,
+        mut journal: Option<&mut Journal>,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), Error> {
+        for rung in 0..ways(asker.engine.manner()).len() {
+            let question = self.question(index, rung);
+            if question.forms.is_empty() {
+                continue;
+            }
+            let texts = Texts::of(&question.forms);
+            let mut answers = texts.held(journal.as_deref(), &question.scope)?;
+            let missing = answers.iter().filter(|answer| answer.is_none()).count();
+            if missing > 0 {
+                if index + rung > 0 {
+                    progress(Progress::Repairing { texts: missing });
+                }
+                let plan = texts.plan(&answers, &question, journal.as_deref_mut())?;
+                asker.ask(&texts, &plan, &question.scope, journal.as_deref_mut(), &mut answers, progress)?;
+            }
+            for (job, judged) in self.judge(&question, &texts, &answers, index, rung) {
+                self.settle(job, judged, index);
+            }
+        }
+        // The next engine's answers are its own.
+        self.jobs.iter_mut().for_each(|job| job.doubt = None);
+        Ok(())
+    }
+
+    /// What is asked of an engine in one way: the jobs that are open, if this way is a new one for them.
+    fn question(&self, engine: usize, rung: usize) -> Question<'a> {
+        let (way, used, identity) = {
+            let engine = self.engines[engine];
+            let ways = ways(engine.manner());
+            (&ways[rung], &ways[..rung], engine.identity())
+        };
+        let limits = request_limits(self.engines[engine]);
+        let manner = self.engines[engine].manner();
+        let form = |job: &Job<'a>| {
+            let form = Form::new(job.segment, way, limits.characters);
+            // A model gives the same answer to the same question.
+            let is_new = manner == Manner::Lines
+                || !used
+                    .iter()
+                    .any(|way| Form::new(job.segment, way, limits.characters).texts().eq(form.texts()));
+            is_new.then_some(form)
+        };
+        let open = self.jobs.iter().enumerate().filter(|(_, job)| job.solved.is_none());
+        let forms: Vec<(usize, Form<'a>)> = open.filter_map(|(i, job)| Some((i, form(job)?))).collect();
+        // A service is asked anew in each round, also for the same text.
+        let engine = match manner {
+            Manner::Lines if rung > 0 => format!("{identity}#{}", rung + 1),
+            _ => identity,
+        };
+        let limits = if way.alone { self.alone(limits, forms.len()) } else { limits };
+        Question { scope: Scope { engine, pair: self.options.pair.clone() }, limits, forms }
+    }
+
+    /// Limits that put every text into a request of its own, unless that takes more than a twentieth of the
+    /// requests of the first round.
+    fn alone(&self, limits: Limits, texts: usize) -> Limits {
+        const ALWAYS: usize = 8;
+        let segments: Vec<&str> = self.jobs.iter().map(|job| job.segment).collect();
+        let affordable = (batches(&segments, limits).len() / 20).max(ALWAYS);
+        Limits { segments: texts.div_ceil(affordable).clamp(1, limits.segments), ..limits }
+    }
+
+    /// The verdict on every job of a round.
+    fn judge(
+        &self,
+        question: &Question<'a>,
+        texts: &Texts<'_>,
+        answers: &[Option<Noted>],
+        engine: usize,
+        rung: usize,
+    ) -> Vec<(usize, Judged)> {
+        let manner = self.engines[engine].manner();
+        let way = &ways(manner)[rung];
+        let judge = |(job, form): &(usize, Form<'a>)| {
+            let mut notes: Vec<String> = Vec::new();
+            let mut note = |note: &str| {
+                if !note.is_empty() && !notes.iter().any(|n| n == note) {
+                    notes.push(note.to_string());
+                }
+            };
+            note(way.note);
+            let mut found = Vec::new();
+            for text in form.texts() {
+                match &answers[texts.index[text]] {
+                    Some((Ok(answer), how)) => {
+                        note(how);
+                        found.push(answer.as_str());
+                    }
+                    Some((Err(miss), _)) => return (*job, Judged::Miss(miss.clone())),
+                    None => return (*job, Judged::Miss(Miss::Failed("it was never answered".to_string()))),
+                }
+            }
+            let target = form.target(found.into_iter(), &self.checker, manner == Manner::Lookup);
+            (*job, target.map_or_else(Judged::Spoiled, |target| Judged::Target(target, notes)))
+        };
+        question.forms.par_iter().map(judge).collect()
+    }
+
+    /// Take a verdict in.
+    fn settle(&mut self, job: usize, judged: Judged, engine: usize) {
+        let manner = self.engines[engine].manner();
+        let job = &mut self.jobs[job];
+        let (target, mut repairs) = match judged {
+            Judged::Miss(miss) => {
+                // What an engine said of a text is the better reason than that another never saw it.
+                if job.failed.reason.is_empty() || miss != Miss::NotInMemory {
+                    job.failed.reason = miss.to_string();
+                }
+                return;
+            }
+            Judged::Spoiled(reason) => {
+                job.failed.reason = reason;
+                return;
+            }
+            Judged::Target(target, notes) => (target, notes),
+        };
+        repairs.extend(target.repairs.iter().map(|&note| note.to_string()));
+        match target.verdict {
+            Verdict::Pass => job.solved = Some(Solved { target: target.text, engine, repairs }),
+            Verdict::Fail(finding) => {
+                job.failed = Failed { reason: finding.to_string(), proposal: Some(target.text) };
+            }
+            Verdict::Doubt(finding) => {
+                let before = job.doubt.take().filter(|(text, _)| *text == target.text);
+                let times = before.map_or(1, |(_, times)| times + 1);
+                // Who gives the same answer twice means it; a model always does.
+                if times > 1 || manner != Manner::Lines {
+                    repairs.push(format!("kept in spite of a doubt: {finding}"));
+                    job.solved = Some(Solved { target: target.text, engine, repairs });
+                } else {
+                    job.failed = Failed { reason: finding.to_string(), proposal: Some(target.text.clone()) };
+                    job.doubt = Some((target.text, times));
+                }
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    fn outcome(self) -> Outcome {
+        match self.solved {
+            Some(solved) => Outcome::Solved(solved),
+            None => Outcome::Failed(self.failed),
+        }
+    }
+}
+
+/// What a round found out about a job.
+enum Judged {
+    Miss(Miss),
+    /// The answer cannot be put together: a mark is lost.
+    Spoiled(String),
+    Target(Target, Vec<String>),
+}
+
+/// The different texts of a round, in order of first appearance.
+struct Texts<'q> {
+    unique: Vec<&'q str>,
+    index: HashMap<&'q str, usize>,
+}
+
+impl<'q> Texts<'q> {
+    fn of(forms: &'q [(usize, Form<'_>)]) -> Self {
+        let mut texts = Texts { unique: Vec::new(), index: HashMap::with_capacity(forms.len()) };
+        for text in forms.iter().flat_map(|(_, form)| form.texts()) {
+            texts.index.entry(text).or_insert_with(|| {
+                texts.unique.push(text);
+                texts.unique.len() - 1
+            });
+        }
+        texts
+    }
+
+    /// What the journal holds of them.
+    fn held(&self, journal: Option<&Journal>, scope: &Scope) -> Result<Vec<Option<Noted>>, Error> {
+        let Some(journal) = journal else { return Ok(vec![None; self.unique.len()]) };
+        let stored = journal.answers(scope, &self.unique)?;
+        Ok(stored.into_iter().map(|answer| answer.map(|a| (Ok(a.target), a.note))).collect())
+    }
+
+    /// The requests of the round that are still to be made: planned over everything that was open when the
+    /// round first began, so that a run that goes on makes the requests that were left.
+    fn plan(
+        &self,
+        answers: &[Option<Noted>],
+        question: &Question<'_>,
+        journal: Option<&mut Journal>,
+    ) -> Result<RequestPlan, Error> {
+        let mut held: Vec<u8> = answers.iter().map(|answer| u8::from(answer.is_some())).collect();
+        if let Some(journal) = journal {
+            held = journal.held_at_start(&self.key(question), &held)?;
+        }
+        // An entry of another length could only be a damaged one.
+        held.resize(answers.len(), 0);
+        let open: Vec<usize> = (0..answers.len()).filter(|&i| held[i] == 0).collect();
+        let texts: Vec<&str> = open.iter().map(|&i| self.unique[i]).collect();
+        let is_missing = |i: usize| answers[open[i]].is_none();
+        let mut requests = Vec::new();
+        for batch in batches(&texts, question.limits) {
+            // What was answered since leaves parts of a request.
+            let places: Vec<usize> = batch.collect();
+            for run in places.chunk_by(|&a, &b| is_missing(a) == is_missing(b)) {
+                if is_missing(run[0]) {
+                    requests.push(run[0]..run[0] + run.len());
+                }
+            }
+        }
+        // A journal that lost answers since (restored from a copy) is asked for them as well.
+        let forgotten: Vec<usize> =
+            (0..answers.len()).filter(|&i| held[i] != 0 && answers[i].is_none()).collect();
+        Ok(RequestPlan { open, requests }.with(&forgotten))
+    }
+
+    fn key(&self, question: &Question<'_>) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        let Limits { characters, segments, .. } = question.limits;
+        let pair = &question.scope.pair;
+        hasher.update(
+            format!("{} {} {} {characters} {segments}", question.scope.engine, pair.from, pair.to).as_bytes(),
+        );
+        for text in &self.unique {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// Requests as ranges of the texts that were open when their round began.
+struct RequestPlan {
+    open: Vec<usize>,
+    requests: Vec<Range<usize>>,
+}
+
+impl RequestPlan {
+    fn with(mut self, more: &[usize]) -> Self {
+        for &text in more {
+            self.requests.push(self.open.len()..self.open.len() + 1);
+            self.open.push(text);
+        }
+        self
+    }
+}
+
+/// Asks one engine, stores what it says and tells of it.
+struct Asker<'s> {
+    engine: &'s dyn Engine,
+    service: Service<'s>,
+    purse: &'s Purse,
+    is_checked: bool,
+    /// Texts with an answer.
+    answered: usize,
+}
+
+impl Asker<'_> {
+    fn ask(
+        &mut self,
+        texts: &Texts<'_>,
+        plan: &RequestPlan,
+        scope: &Scope,
+        mut journal: Option<&mut Journal>,
+        answers: &mut [Option<Noted>],
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), Error> {
+        let name = self.engine.name().to_string();
+        if !std::mem::replace(&mut self.is_checked, true) {
+            let failed = |source| Error::Engine { engine: name.clone(), stored: 0, source };
+            self.engine.check(&scope.pair).map_err(failed)?;
+        }
+        let open: Vec<&str> = plan.open.iter().map(|&i| texts.unique[i]).collect();
+        let keeps = journal.is_some();
+        let (purse, answered) = (self.purse, &mut self.answered);
+        let receive = |news: Vec<News>| -> Result<(), Error> {
+            let received = take_answers(news, progress);
+            if let Some(journal) = &mut journal {
+                let found =
+                    received.iter().filter_map(|(i, a, note)| Some((open[*i], a.as_deref().ok()?, *note)));
+                journal.store(scope, &found.collect::<Vec<_>>())?;
+            }
+            *answered += received.iter().filter(|(_, answer, _)| answer.is_ok()).count();
+            progress(Progress::Answered { segments: received.len(), cost: purse.spent() });
+            for (i, answer, note) in received {
+                answers[plan.open[i]] = Some((answer, note.to_string()));
+            }
+            Ok(())
+        };
+        let outcome = self.service.ask(self.engine, &open, plan.requests.clone(), OnMiscount::Split, receive);
+        let left = answers.iter().filter(|answer| answer.is_none()).count();
+        let stored = if keeps { self.answered } else { 0 };
+        outcome.map_err(|stop| match stop {
+            Stop::Cancelled => Error::Interrupted { stored, left },
+            Stop::Engine(source) => Error::Engine { engine: name, stored, source },
+            Stop::Budget => {
+                Error::Budget { limit: purse.limit().unwrap_or_default(), spent: purse.spent(), stored }
+            }
+            Stop::Receiver(e) => e,
+        })
+    }
+
+    /// Add what went over the wire to `stats`.
+    fn count(&self, stats: &mut Stats) {
+        let traffic = self.service.traffic();
+        stats.requests += traffic.requests;
+        stats.answered_requests += traffic.answered;
+        stats.retries += traffic.retries;
+        stats.characters_sent += traffic.characters;
+        stats.answered_segments += self.answered;
+    }
+}
+
+/// The answers among the news; the rest is shown.
+fn take_answers(
+    news: Vec<News>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Vec<(usize, Answer, &'static str)> {
+    let mut answers = Vec::new();
+    for piece in news {
+        match piece {
+            News::Answers(more) => answers.extend(more),
+            News::Retry { error, pause } => progress(Progress::Retrying { error: &error, pause }),
+        }
+    }
+    answers
+}
