@@ -2,9 +2,11 @@
 
 pub mod chat;
 pub mod clean;
+pub mod dataset;
 pub mod demo;
 pub mod eval;
 pub mod inspect;
+pub mod score;
 pub mod teach;
 pub mod train;
 pub mod translate;

@@ -18,7 +18,7 @@ mod parse;
 mod plan;
 
 pub use parse::{Source, read};
-pub use plan::{RunPlan, Validation};
+pub use plan::{RunPlan, Validation, translation};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -211,8 +211,11 @@ fn validation(file: Option<PathBuf>, share: Option<f64>, seed: Option<u64>) -> R
     }
 }
 
-/// The section `[translate]` with the languages of `[data]`.
-fn translation(
+/// The section `[translate]` with the languages of `[data]`; none where nothing is to be translated.
+///
+/// # Errors
+/// It is missing, superfluous or has a setting that makes no sense.
+pub fn translation(
     section: Option<TranslateConfig>,
     from: &str,
     to: &str,
