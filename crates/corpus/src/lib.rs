@@ -1,11 +1,12 @@
-//! Examples and their formats, cleaning rules, duplicates, split.
+//! Examples and their formats, cleaning rules, duplicates, split, data sets to be published.
 //!
 //! The way of a data set through this crate:
 //!
 //! ```text
 //! file ──read_examples──▶ Vec<Example> ──clean──▶ Cleaned { kept, dropped, report }
-//!                                                   kept ──write_examples──▶ JSONL
+//!                                                   kept ──write_examples──▶ JSONL, Parquet
 //!                                                   kept ──split──▶ (train, validation)
+//!                         translated ──write_data_set──▶ folder: train, validation, test, card
 //! ```
 //!
 //! An [`Example`] keeps what its file said: the id, foreign fields, and later its source text. Every later

@@ -156,15 +156,10 @@ impl Source<'_> {
     }
 
     fn parse_parquet(&self, bytes: Vec<u8>) -> Result<Vec<Example>, Error> {
-        let damaged = |e: ::parquet::errors::ParquetError| {
-            let problem = match e {
-                ::parquet::errors::ParquetError::General(problem) => problem,
-                other => other.to_string(),
-            };
-            Error::Parquet { file: self.file.into(), problem }
-        };
-        let mut examples = Vec::new();
-        for (row, number) in parquet::rows(bytes).map_err(damaged)?.into_iter().zip(1..) {
+        let damaged = |problem| Error::Parquet { file: self.file.into(), problem };
+        let rows = parquet::rows(bytes).map_err(damaged)?;
+        let mut examples = Vec::with_capacity(rows.len());
+        for (row, number) in rows.into_iter().zip(1..) {
             let example = example_from_row(row);
             examples.push(example.map_err(|problem| Error::Row {
                 file: self.file.into(),

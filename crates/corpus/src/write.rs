@@ -64,6 +64,9 @@ fn is_parquet(path: &Path) -> bool {
 /// # Errors
 /// As [`write_examples`].
 pub fn write_jsonl<T: Serialize>(path: &Path, rows: impl IntoIterator<Item = T>) -> Result<(), Error> {
+    if is_parquet(path) {
+        return Err(write_error(path, io::Error::other("these rows are written as JSONL only: name it so")));
+    }
     let write = || -> io::Result<()> {
         let file = AtomicFile::create(path)?;
         let file = match path.extension().and_then(|e| e.to_str()) {
@@ -123,6 +126,15 @@ mod tests {
         let error = write_jsonl(&path, [Unserialisable]).unwrap_err().to_string();
         assert!(error.contains("out.jsonl"), "{error}");
         assert_eq!(crate::read_examples(&path).unwrap(), [example]);
+    }
+
+    #[test]
+    fn rows_that_are_no_examples_do_not_end_up_as_text_named_parquet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dropped.parquet");
+        let error = write_jsonl(&path, [1]).unwrap_err().to_string();
+        assert!(error.contains("dropped.parquet") && error.contains("JSONL only"), "{error}");
+        assert!(!path.exists());
     }
 
     #[test]

@@ -35,10 +35,11 @@ const SHOWN_CHARS: usize = 64;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The data set: JSON or JSONL, also .gz or .zst; `-` reads standard input
+    /// The data set: JSON, JSONL or Parquet, also .gz or .zst; `-` reads standard input
     #[arg(value_name = "IN", required_unless_present = "list_rules")]
     input: Option<PathBuf>,
-    /// Where the kept examples go (JSONL; .gz or .zst compresses; `-` is standard output)
+    /// Where the kept examples go (JSONL, or Parquet by its name; .gz or .zst compresses; `-` is standard
+    /// output)
     #[arg(short, long, value_name = "OUT", required_unless_present = "list_rules")]
     output: Option<PathBuf>,
     /// Where the dropped examples go [default: OUT.dropped.jsonl; nowhere if OUT is `-`]

@@ -36,9 +36,10 @@ pub(super) fn card(examples: &[&Example], splits: &[DataSetSplit], facts: &DataS
 /// What the examples tell of themselves.
 #[derive(Default)]
 struct Found {
-    /// Examples by language, engine and kind of repair; "" is unknown or none.
+    /// Examples by language, engine, the checks they passed and kind of repair; "" is unknown or none.
     languages: BTreeMap<String, usize>,
     engines: BTreeMap<String, usize>,
+    checked: BTreeMap<String, usize>,
     repairs: BTreeMap<String, usize>,
     repaired: usize,
     translated: usize,
@@ -58,6 +59,7 @@ impl Found {
             count(&mut found.languages, example.language.as_deref().unwrap_or_default());
             if let Some(translation) = &example.translation {
                 count(&mut found.engines, &translation.engine);
+                count(&mut found.checked, &translation.checked);
                 found.repaired += usize::from(!translation.repairs.is_empty());
                 for repair in &translation.repairs {
                     // What follows a colon is about the one example.
@@ -158,6 +160,9 @@ fn write_provenance(text: &mut String, facts: &DataSetFacts, found: &Found) {
             found.translated,
             named(&found.engines)
         );
+        for (checks, count) in found.checked.iter().filter(|(checks, _)| !checks.is_empty()) {
+            let _ = writeln!(text, "- checked in {count} of them: {}", one_line(checks));
+        }
     }
     if let Some(set_aside) = facts.set_aside {
         let _ = writeln!(text, "- not in the data set: {set_aside} examples whose translation was set aside");
@@ -203,7 +208,7 @@ fn write_fields(text: &mut String, found: &Found) {
     if found.translated > 0 {
         text.push_str(
             "- `source`: the same fields before translation\n- `language`: of the text\n\
-             - `translation`: `engine`, and `repairs` if there were any\n",
+             - `translation`: `engine`, what was `checked`, and `repairs` if there were any\n",
         );
     }
 }

@@ -13,7 +13,8 @@ fn examples(n: usize) -> Vec<Example> {
         example.language = Some("ru".into());
         let repairs = if i.is_multiple_of(4) { vec![format!("digits: {i}")] } else { Vec::new() };
         let engine = if i.is_multiple_of(10) { "second" } else { "first" };
-        example.translation = Some(Translation { engine: engine.into(), repairs, ..Translation::default() });
+        example.translation =
+            Some(Translation { engine: engine.into(), repairs, checked: "digits loops".into() });
         example
     };
     (0..n).map(one).collect()
@@ -71,6 +72,7 @@ fn the_card_tells_licence_provenance_and_counts() {
     for line in [
         "# Альпака: \"по-русски\"\n",
         "200 examples, by engine: 180 `first`, 20 `second`",
+        "checked in 200 of them: digits loops",
         "7 examples whose translation was set aside",
         "50 examples were repaired",
         "| digits | 50 |",

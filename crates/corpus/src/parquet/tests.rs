@@ -103,7 +103,7 @@ fn damaged_files_are_named_and_never_panic() {
         let mut bad = good.clone();
         bad[at] ^= 0x55;
         std::fs::write(&path, &bad).unwrap();
-        // Without check sums some damage goes unseen; what counts is an error or examples.
+        // Without check sums some damage goes unseen; what counts is an error or examples, no panic.
         drop(read_examples(&path));
     }
 }
