@@ -61,6 +61,7 @@ fn kind(finding: &Finding) -> &'static str {
         Finding::WrongLanguage { .. } => "wrong language",
         Finding::Length { .. } => "length",
         Finding::Sentences { .. } => "sentences",
+        Finding::Torn => "torn",
         Finding::Loop { .. } => "loop",
     }
 }

@@ -20,6 +20,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
+/// As often a service must give the same doubtful answer, asked in different ways, to be believed.
+const CONVINCED: usize = 3;
+
 /// What became of a segment.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
@@ -266,8 +269,8 @@ impl<'a> Ladder<'a> {
             Verdict::Doubt(finding) => {
                 let before = job.doubt.take().filter(|(text, _)| *text == target.text);
                 let times = before.map_or(1, |(_, times)| times + 1);
-                // Who gives the same answer twice means it; a model always does.
-                if times > 1 || manner != Manner::Lines {
+                // Who keeps to an answer means it; a model always does.
+                if times >= CONVINCED || manner != Manner::Lines {
                     repairs.push(format!("kept in spite of a doubt: {finding}"));
                     job.solved = Some(Solved { target: target.text, engine, repairs });
                 } else {

@@ -77,7 +77,7 @@ fn is_abbreviation(text: &str) -> bool {
     initial || dotted || is_number || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
 }
 
-fn is_terminator(c: char) -> bool {
+pub(crate) fn is_terminator(c: char) -> bool {
     matches!(c, '.' | '!' | '?' | '…' | '。' | '！' | '？' | '؟' | '।' | '۔')
 }
 

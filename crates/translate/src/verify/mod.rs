@@ -9,7 +9,7 @@ mod loops;
 
 use crate::LanguagePair;
 use crate::structure::numbers::{digit_runs, restore_numbers};
-use crate::structure::{hard_parts, is_line_break, lines, sentence_count};
+use crate::structure::{hard_parts, is_line_break, is_terminator, lines, sentence_count};
 use language::{Languages, Letters};
 use std::borrow::Cow;
 use std::fmt;
@@ -67,6 +67,8 @@ pub enum Finding {
         source: usize,
         target: usize,
     },
+    /// It begins in the middle of a sentence, or ends there.
+    Torn,
     Loop {
         repeated: String,
         times: usize,
@@ -108,6 +110,7 @@ impl fmt::Display for Finding {
                 )
             }
             Finding::Sentences { source, target } => write!(f, "{target} sentences for {source}"),
+            Finding::Torn => f.write_str("it begins or ends in the middle of a sentence"),
             Finding::Loop { repeated, times } => write!(f, "`{repeated}` repeats {times} times"),
         }
     }
@@ -141,7 +144,10 @@ impl Checker {
         let letters = Letters::of(&bare_source);
         match self.length(&bare_source, &bare_target) {
             Some(finding) if letters.count > 0 => Verdict::Fail(finding),
-            _ => sentences(source, target),
+            _ => match sentences(source, target) {
+                Verdict::Pass => edges(source, target),
+                other => other,
+            },
         }
     }
 
@@ -248,6 +254,25 @@ fn sentences(source: &str, target: &str) -> Verdict {
         (1, 2) => Verdict::Doubt(finding),
         _ => Verdict::Fail(finding),
     }
+}
+
+/// What was joined with its neighbour, or cut off, shows at the edges.
+fn edges(source: &str, target: &str) -> Verdict {
+    let ends = |text: &str| {
+        text.trim_end_matches(|c: char| !c.is_alphanumeric() && !is_terminator(c)).ends_with(is_terminator)
+    };
+    if ends(source) && !ends(target) {
+        return Verdict::Fail(Finding::Torn);
+    }
+    // `iPad` and `IT` tell nothing, nor do letters without case.
+    let mut start = source.chars();
+    let capital = start.next().is_some_and(char::is_uppercase)
+        && !start.next().is_some_and(|c| c.is_uppercase() || c.is_numeric());
+    let first = target.chars().find(|c| c.is_alphabetic());
+    if capital && first.is_some_and(char::is_lowercase) {
+        return Verdict::Doubt(Finding::Torn);
+    }
+    Verdict::Pass
 }
 
 /// `target` without the entities that a service made of plain characters.

@@ -60,6 +60,13 @@ fn fairseq_5108_dropped_and_merged_sentences_are_noticed() {
 }
 
 #[test]
+fn torn_sentences_are_noticed() {
+    assert_eq!(finding("I came home.", "Я пришёл домой,"), Finding::Torn);
+    assert_eq!(check("It was late.", "было поздно."), Verdict::Doubt(Finding::Torn));
+    assert_eq!(check("\"It was late.\"", "«Было поздно».",), Verdict::Pass);
+}
+
+#[test]
 fn what_is_not_in_the_target_language_is_noticed() {
     assert_eq!(finding("Where is the house", "Where is the house"), Finding::Untranslated);
     assert_eq!(finding("Where is the house", "where is the house?"), Finding::Untranslated);

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod economy;
+mod hostile;
 mod libretranslate;
 mod support;
+mod trust;
