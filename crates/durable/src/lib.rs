@@ -24,14 +24,18 @@ impl AtomicFile {
     /// The folder cannot be made or the temporary file cannot be opened; the message names the path.
     pub fn create(target: &Path) -> io::Result<Self> {
         let folder = folder_of(target);
-        fs::create_dir_all(folder).map_err(|e| named(e, "cannot make the folder", folder))?;
+        fs::create_dir_all(folder).map_err(|e| named(&e, "cannot make the folder", folder))?;
         let name = target.file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", target.display()))
         })?;
         // The process id keeps two programs that write the same target from sharing a temporary file.
         let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-        let file = File::create(&temporary).map_err(|e| named(e, "cannot create", &temporary))?;
-        Ok(Self { target: target.to_path_buf(), temporary, file: Some(BufWriter::with_capacity(1 << 18, file)) })
+        let file = File::create(&temporary).map_err(|e| named(&e, "cannot create", &temporary))?;
+        Ok(Self {
+            target: target.to_path_buf(),
+            temporary,
+            file: Some(BufWriter::with_capacity(1 << 18, file)),
+        })
     }
 
     /// Flush, sync, rename to the target, sync the folder.
@@ -52,7 +56,7 @@ impl AtomicFile {
         };
         finish().map_err(|e| {
             let _ = fs::remove_file(&self.temporary);
-            named(e, "cannot write", &self.target)
+            named(&e, "cannot write", &self.target)
         })
     }
 }
@@ -61,7 +65,7 @@ impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let target = &self.target;
         match &mut self.file {
-            Some(file) => file.write(bytes).map_err(|e| named(e, "cannot write", target)),
+            Some(file) => file.write(bytes).map_err(|e| named(&e, "cannot write", target)),
             None => Err(io::Error::other("written after commit")),
         }
     }
@@ -96,7 +100,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn named(e: io::Error, what: &str, path: &Path) -> io::Error {
+fn named(e: &io::Error, what: &str, path: &Path) -> io::Error {
     io::Error::new(e.kind(), format!("{what} {}: {e}", path.display()))
 }
 

@@ -34,11 +34,9 @@ mod tokenizer;
 pub use encode::{DropReason, Dropped, EncodedExamples, ExampleEncoder, MaskConfig, OverLong};
 pub use error::Error;
 pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};
-pub use shared::{Share, SharedPrefixes};
 pub use pack::{PackedBatch, StepPlan, StepSize, epoch_order, plan_steps};
-pub use sentencepiece::{
-    ModelProto, ModelType, NormalizerSpec, Piece, PieceKind, PieceModel, TrainerSpec,
-};
+pub use sentencepiece::{ModelProto, ModelType, NormalizerSpec, Piece, PieceKind, PieceModel, TrainerSpec};
+pub use shared::{Share, SharedPrefixes};
 pub use stream::DecodeStream;
 pub use survey::{
     Lengths, Lint, LintCount, Measure, Survey, TextSize, measure_examples, measure_token_examples,
