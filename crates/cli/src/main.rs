@@ -38,6 +38,8 @@ enum Command {
     Inspect(commands::inspect::Args),
     Train(commands::train::Args),
     Eval(commands::eval::Args),
+    Merge(commands::merge::Args),
+    Export(commands::export::Args),
     Chat(commands::chat::Args),
 }
 
@@ -54,6 +56,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args, &ui),
         Command::Train(args) => commands::train::run(args, &ui),
         Command::Eval(args) => commands::eval::run(args, &ui),
+        Command::Merge(args) => commands::merge::run(args, &ui),
+        Command::Export(args) => commands::export::run(args, &ui),
         Command::Chat(args) => commands::chat::run(&args, &ui),
     };
     report::finish(result, &ui)

@@ -81,7 +81,7 @@ impl Bounds {
                 Self { max_abs_relative: 5e-2, kl_mean: 5e-3, decided_agreement: 0.95, lead: 0.1 }
             }
             TensorType::Q4_0 | TensorType::Q4K => {
-                Self { max_abs_relative: 0.6, kl_mean: 0.5, decided_agreement: 0.8, lead: 1.0 }
+                Self { max_abs_relative: 1.0, kl_mean: 0.5, decided_agreement: 0.8, lead: 1.0 }
             }
         }
     }

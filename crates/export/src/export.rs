@@ -3,7 +3,7 @@
 use crate::certificate::{Certificate, FileFigures};
 use crate::chat_template::chat_template;
 use crate::error::{Error, Result};
-use crate::folder::{Companions, write_companions, write_weights};
+use crate::folder::{Companions, copy, write_companions, write_weights};
 use crate::gguf::{GgufLora, TensorType, Vocabulary, write_lora, write_model};
 use crate::prove::Live;
 use crate::publish::Staged;
@@ -14,6 +14,10 @@ use tolmach_tokenize::{PromptTemplate, Tokenizer};
 
 /// The certificate in a merged folder; beside a file it has the file's name before it.
 const CERTIFICATE: &str = "certificate.json";
+
+/// The file of an adapter (or of a model that was merged or trained in full) that says which prompt template
+/// it was trained with.
+const TEMPLATE: &str = "template.json";
 
 /// What an export is doing, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +133,7 @@ impl Export<'_> {
             bos: self.tokenizer.bos(),
             chat_template: chat_template.as_deref(),
         };
+        copy(&self.adapter.unwrap_or(self.base).join(TEMPLATE), &folder.join(TEMPLATE))?;
         write_companions(folder, self.base, source, dtype, &companions)
     }
 

@@ -103,7 +103,7 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
 fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
     let template = match &args.template {
         Some(template) => template.clone(),
-        None => loading::adapter_template(args.adapter.as_deref())?,
+        None => loading::adapter_template(Some(args.adapter.as_ref().unwrap_or(&args.base)))?,
     };
     let mut model = Decoder::load(Arc::new(CpuBackend::new()), &args.base).map_err(model_failure)?;
     if let Some(adapter) = &args.adapter {

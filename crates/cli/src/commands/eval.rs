@@ -148,7 +148,7 @@ pub fn run_eval(options: &EvalOptions, ui: &Ui) -> Result<ReportCard, Failure> {
     let files = Files::read(data, config)?;
     let template = match &config.template {
         Some(template) => template.clone(),
-        None => loading::adapter_template(options.adapter.as_deref())?,
+        None => loading::adapter_template(Some(options.adapter.as_ref().unwrap_or(&options.base)))?,
     };
     let source_template = config.source_template.clone().unwrap_or_default();
     let sets = files.sets(config, &template, &source_template)?;
