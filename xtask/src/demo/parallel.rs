@@ -93,6 +93,13 @@ mod tests {
     #[test]
     fn no_line_tells_an_answer() {
         let lines = dictionary();
+        for &[a, b] in PAIRS {
+            for opposites in [[a.0, b.0], [a.1, b.1], [a.0, b.1], [a.1, b.0]] {
+                let [first, second] = opposites;
+                let told = [format!("{first} — {second}"), format!("{second} — {first}")];
+                assert!(!told.iter().any(|line| lines.contains(line)), "{opposites:?}");
+            }
+        }
         for country in COUNTRIES {
             for (a, b) in [(country.en, country.capital_en), (country.ru, country.capital_ru)] {
                 let telling = lines.iter().find(|line| line.contains(a) && line.contains(b));

@@ -39,7 +39,7 @@ pub struct Pretraining {
 
 impl Default for Pretraining {
     fn default() -> Self {
-        Self { epochs: 30, learning_rate: 2e-3, step_tokens: 2048 }
+        Self { epochs: 16, learning_rate: 2.5e-3, step_tokens: 2048 }
     }
 }
 
