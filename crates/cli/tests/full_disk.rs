@@ -1,0 +1,111 @@
+//! A disk that fills up: nothing half-written under the final name, the file named, exit code 3.
+//!
+//! Needs the right to mount a small file system; where it is missing the test says so and passes.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+#[allow(dead_code, reason = "not every test needs every helper")]
+mod tiny;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A file system of so many KiB on a folder of its own, unmounted at the end.
+struct SmallDisk {
+    mounted: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn new(kib: usize) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = folder.path().join("disk");
+        fs::create_dir(&mounted).unwrap();
+        let size = format!("size={kib}k");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&mounted).output();
+        match mount {
+            Ok(output) if output.status.success() => Some(Self { mounted, _folder: folder }),
+            Ok(output) => {
+                println!("skipped, no right to mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            Err(error) => {
+                println!("skipped, there is no `mount` here: {error}");
+                None
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.mounted.join(name)
+    }
+
+    fn files(&self, folder: &Path) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(folder) else { return vec![] };
+        entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mounted).output();
+    }
+}
+
+fn tolmach(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tolmach")).args(args).output().unwrap()
+}
+
+#[test]
+fn clean_on_a_full_disk_writes_nothing_and_names_the_file() {
+    let Some(disk) = SmallDisk::new(64) else { return };
+    let input = tempfile::NamedTempFile::new().unwrap();
+    let long = "The river is long and the water is cold. ".repeat(20);
+    let rows = (0..300).map(|n| {
+        format!(
+            "{{\"instruction\": \"Say something about place number {n}.\", \"output\": \"{n}: {long}\"}}\n"
+        )
+    });
+    fs::write(input.path(), rows.collect::<String>()).unwrap();
+    let out = disk.path("clean.jsonl");
+    let rule = ["--without", "near_duplicates"];
+    let output = tolmach(
+        &[&["clean", &input.path().to_string_lossy(), "-o", &out.to_string_lossy()][..], &rule].concat(),
+    );
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("clean.jsonl") && message.contains("No space left"), "{message}");
+    assert!(!out.exists());
+    assert!(disk.files(&disk.mounted).iter().all(|f| !f.ends_with(".tmp")), "no temporary file may stay");
+}
+
+#[test]
+fn training_on_a_full_disk_says_so_and_leaves_no_half_adapter() {
+    let Some(disk) = SmallDisk::new(64) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_models(folder.path());
+    let data = folder.path().join("tokens.jsonl");
+    fs::write(&data, "{\"input_ids\": [5, 6, 7, 8], \"labels\": [-100, 6, 7, 8]}\n".repeat(4)).unwrap();
+    let base = folder.path().join("base");
+    let out = disk.path("adapter");
+    let [base, data, out_arg] = [&base, &data, &out].map(|p| p.to_string_lossy().into_owned());
+    let output = tolmach(&[
+        "train",
+        "--base",
+        &base,
+        "--data",
+        &data,
+        "-o",
+        &out_arg,
+        "--max-steps",
+        "2",
+        "--lora-rank",
+        "16",
+    ]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("No space left"), "{message}");
+    let files = disk.files(&out);
+    assert!(!files.contains(&"adapter_config.json".to_string()), "{files:?}");
+    assert!(files.iter().all(|f| !f.ends_with(".tmp")), "{files:?}");
+}
