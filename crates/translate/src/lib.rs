@@ -10,6 +10,7 @@
 //! | what is kept away from the engine | `structure/` |
 //! | what an engine is, its limits and its price | `engine.rs` |
 //! | an engine's protocol | `engines/`, `http.rs` |
+//! | the local engine | `marian/` |
 //! | batches, rates, retries, outages, money | `dispatch/` |
 //! | joining segments into one text | `join.rs` |
 //! | what is stored | `journal.rs` |
@@ -31,6 +32,7 @@ mod http;
 mod join;
 mod journal;
 mod language;
+mod marian;
 pub mod quality;
 mod repair;
 mod review;
@@ -45,5 +47,6 @@ pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};
 pub use error::Error;
 pub use journal::{Journal, JournalError, Scope, Stored};
 pub use language::LanguagePair;
+pub use marian::{Marian, MarianError, MarianOptions, Precision};
 pub use review::{OpenSegment, REVIEW_KEY, Review};
 pub use run::{Missed, Progress, Stats, Survey, Translated, survey, translate_examples};

@@ -39,6 +39,7 @@ type TileFn = unsafe fn(&Tile);
 
 /// One instruction set's inner loop.
 pub struct Kernel {
+    #[cfg(test)]
     pub name: &'static str,
     pub rows: usize,
     pub panels: usize,
@@ -163,7 +164,7 @@ macro_rules! kernel {
 
             const ROWS: [usize; [$($rows),*].len()] = [$($rows),*];
             pub static $table: Kernel =
-                Kernel { name: $name, rows: ROWS[ROWS.len() - 1], panels: $panels, tile };
+                Kernel { #[cfg(test)] name: $name, rows: ROWS[ROWS.len() - 1], panels: $panels, tile };
         }
         use $module::$table;
     };
