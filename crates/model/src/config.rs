@@ -169,7 +169,7 @@ impl Fields<'_> {
                 &config.num_key_value_heads.to_string(),
             ));
         }
-        if config.head_dim % 2 != 0 {
+        if !config.head_dim.is_multiple_of(2) {
             return Err(self.bad("head_dim", "an even number", &config.head_dim.to_string()));
         }
         Ok(config)
