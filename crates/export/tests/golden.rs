@@ -1,4 +1,5 @@
 //! Merged weights against peft's, GGUF bytes against the gguf package's: `fixtures/golden/`.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! A prefix computed once for several examples gives the gradient of separate examples.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::ops::Range;
 use std::sync::Arc;

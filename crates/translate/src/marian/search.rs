@@ -60,10 +60,9 @@ struct Running {
 
 /// Hidden rows of one step over the hypotheses of all sentences.
 fn step<'a>(decoding: &'a mut Decoding<'_>, running: &mut [Running], work: &mut Workspace) -> &'a [f32] {
-    let mut row = decoding.next_row();
-    for hypothesis in running.iter_mut().flat_map(|r| &mut r.hypotheses) {
+    let hypotheses = running.iter_mut().flat_map(|r| &mut r.hypotheses);
+    for (row, hypothesis) in (decoding.next_row()..).zip(hypotheses) {
         hypothesis.rows.push(row);
-        row += 1;
     }
     let queries: Vec<Query<'_>> =
         running.iter().flat_map(|r| r.hypotheses.iter().map(|h| h.query(r.sentence))).collect();
