@@ -133,6 +133,8 @@ pub trait Backend: Send + Sync {
     /// Set the first `len` elements to zero.
     fn clear(&self, buffer: &mut Self::Buffer, len: usize);
     fn matrix(&self, weight: FrozenMatrix) -> Self::Matrix;
+    /// The matrix is not needed for now: memory that its file can fill again may be given back.
+    fn release(&self, _weight: &Self::Matrix) {}
     /// A dense copy of a frozen matrix, to be trained in full.
     fn dense(&self, weight: &Self::Matrix) -> Self::Buffer;
 

@@ -119,6 +119,16 @@ impl FrozenMatrix {
         }
     }
 
+    /// Pages of a mapped file need not stay in memory; they are read again where they are used again.
+    pub fn release(&self) {
+        if let Storage::Mapped { map, offset, len } = &self.storage {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: nothing is ever written to the map, so pages given back are read from the file again.
+            // That the advice is not heeded does no harm.
+            let _ = unsafe { map.unchecked_advise_range(advice, *offset, *len) };
+        }
+    }
+
     /// Columns `from .. from + out.len()` of `row` as f32.
     pub fn unpack(&self, row: usize, from: usize, out: &mut [f32]) {
         debug_assert!(row < self.rows && from + out.len() <= self.cols);

@@ -121,40 +121,19 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Errors
     /// Those of the two functions.
-    pub fn from_weights(
+    pub fn from_weights<E>(
         backend: Arc<B>,
         config: Config,
-        matrix: &dyn Fn(&str, usize, usize) -> Result<FrozenMatrix>,
-        vector: &dyn Fn(&str, usize) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+        matrix: &dyn Fn(&str, usize, usize) -> Result<FrozenMatrix, E>,
+        vector: &dyn Fn(&str, usize) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
         let (c, v) = (config.hidden_size, config.vocab_size);
         let frozen =
             |name: &str, rows, cols| Ok(Weight::Frozen(Arc::new(backend.matrix(matrix(name, rows, cols)?))));
-        let norm = |name: String| {
-            let values = vector(&name, c)?;
-            Ok(NormWeight { parameter: Parameter::new(&*backend, name, 1, c, &values), trained: false })
-        };
-        let block = |i: usize| {
-            let mut layers = linear_shapes(&config, i).into_iter().map(|(name, inputs, outputs)| {
-                let weight = frozen(&format!("{name}.weight"), outputs, inputs)?;
-                Ok(Linear { name, inputs, outputs, weight, lora: None })
-            });
-            let mut next = || layers.next().expect("a block has seven linear layers");
-            Ok(Block {
-                input_layernorm: norm(format!("model.layers.{i}.input_layernorm.weight"))?,
-                q_proj: next()?,
-                k_proj: next()?,
-                v_proj: next()?,
-                o_proj: next()?,
-                post_attention_layernorm: norm(format!("model.layers.{i}.post_attention_layernorm.weight"))?,
-                gate_proj: next()?,
-                up_proj: next()?,
-                down_proj: next()?,
-            })
-        };
         let embed_tokens = frozen("model.embed_tokens.weight", v, c)?;
-        let blocks = (0..config.num_hidden_layers).map(block).collect::<Result<Vec<_>>>()?;
-        let last_norm = norm("model.norm.weight".into())?;
+        let blocks = (0..config.num_hidden_layers).map(|i| block(&*backend, &config, i, matrix, vector));
+        let blocks = blocks.collect::<Result<Vec<_>, E>>()?;
+        let last_norm = norm(&*backend, "model.norm.weight".into(), c, vector)?;
         let head =
             if config.tie_word_embeddings { Head::Tied } else { Head::Own(frozen("lm_head.weight", v, c)?) };
         Ok(Self { backend, config, embed_tokens, blocks, norm: last_norm, head, fingerprint: None })
@@ -290,6 +269,45 @@ impl<B: Backend> Decoder<B> {
         let text = format!("{config:#}\n");
         tolmach_durable::write(&path, text).map_err(|source| Error::Write { path, source })
     }
+}
+
+/// One block from weights, as in [`Decoder::from_weights`].
+pub(crate) fn block<B: Backend, E>(
+    backend: &B,
+    config: &Config,
+    i: usize,
+    matrix: &dyn Fn(&str, usize, usize) -> Result<FrozenMatrix, E>,
+    vector: &dyn Fn(&str, usize) -> Result<Vec<f32>, E>,
+) -> Result<Block<B>, E> {
+    let c = config.hidden_size;
+    let mut layers = linear_shapes(config, i).into_iter().map(|(name, inputs, outputs)| {
+        let weight = matrix(&format!("{name}.weight"), outputs, inputs)?;
+        let weight = Weight::Frozen(Arc::new(backend.matrix(weight)));
+        Ok(Linear { name, inputs, outputs, weight, lora: None })
+    });
+    let mut next = || layers.next().expect("a block has seven linear layers");
+    let norm = |part: &str| norm(backend, format!("model.layers.{i}.{part}.weight"), c, vector);
+    Ok(Block {
+        input_layernorm: norm("input_layernorm")?,
+        q_proj: next()?,
+        k_proj: next()?,
+        v_proj: next()?,
+        o_proj: next()?,
+        post_attention_layernorm: norm("post_attention_layernorm")?,
+        gate_proj: next()?,
+        up_proj: next()?,
+        down_proj: next()?,
+    })
+}
+
+fn norm<B: Backend, E>(
+    backend: &B,
+    name: String,
+    len: usize,
+    vector: &dyn Fn(&str, usize) -> Result<Vec<f32>, E>,
+) -> Result<NormWeight<B>, E> {
+    let values = vector(&name, len)?;
+    Ok(NormWeight { parameter: Parameter::new(backend, name, 1, len, &values), trained: false })
 }
 
 pub(crate) fn new_lora<B: Backend>(

@@ -2,6 +2,8 @@
 //!
 //! Legend: T packed rows of a micro-batch · N labelled rows among them · C hidden · V vocabulary.
 
+mod once;
+
 use crate::block::{Block, CacheLayer, Context, Kept, Scratch};
 use crate::config::Config;
 use crate::error::{Error, Result};

@@ -87,6 +87,10 @@ impl Backend for CpuBackend {
         weight
     }
 
+    fn release(&self, weight: &FrozenMatrix) {
+        weight.release();
+    }
+
     fn dense(&self, weight: &FrozenMatrix) -> Buffer {
         weight.to_f32()
     }
