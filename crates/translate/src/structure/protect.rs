@@ -300,8 +300,11 @@ fn email(text: &str) -> Option<usize> {
 /// A number with what holds its digits together, or a word of letters and digits (`mp3`, `H2O`).
 fn number(text: &str, first: char) -> Option<usize> {
     if !first.is_ascii_digit() {
-        let word = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
-        return text[..word].contains(|c: char| c.is_ascii_digit()).then_some(word);
+        let word = &text[..text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len())];
+        // `Label1` is a word with a number behind it.
+        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        let numbered = stem.chars().count() > 3 && stem.chars().all(char::is_alphabetic);
+        return (!numbered && word.contains(|c: char| c.is_ascii_digit())).then_some(word.len());
     }
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -343,7 +346,7 @@ mod tests {
             ),
             ("a&nbsp;b &#39;", &["&nbsp;", "&#39;"]),
             ("1,000.50 at 10:30, 2020-01-02 or 1/2", &["1,000.50", "10:30", "2020-01-02", "1/2"]),
-            ("H2O, mp3 and the 1st of 3.", &["H2O", "mp3", "1", "3"]),
+            ("H2O, mp3 and the 1st of Label2.", &["H2O", "mp3", "1", "2"]),
         ] {
             assert_eq!(found(text), expected, "{text}");
         }

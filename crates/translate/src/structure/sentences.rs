@@ -41,8 +41,25 @@ pub fn count(text: &str) -> usize {
     sentences(text).len()
 }
 
+/// How often `text` looks like a new sentence, abbreviations included.
+pub(crate) fn stops(text: &str) -> usize {
+    let (mut stops, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(is_terminator) {
+        let end = at + found;
+        at = text.len() - text[end..].trim_start_matches(is_terminator).len();
+        stops += usize::from(next_sentence(text, end, at).is_some());
+    }
+    stops
+}
+
 /// Whether the terminators at `end..after` end the sentence that begins at `start`; where the next begins.
 fn sentence_end(text: &str, start: usize, end: usize, after: usize) -> Option<usize> {
+    let next = next_sentence(text, end, after)?;
+    (&text[end..after] != "." || !is_abbreviation(&text[start..end])).then_some(next)
+}
+
+/// Where the sentence behind the terminators at `end..after` begins, if what follows looks like one.
+fn next_sentence(text: &str, end: usize, after: usize) -> Option<usize> {
     let terminators = &text[end..after];
     let closed =
         text[after..].trim_start_matches(['"', '\'', '”', '’', '»', ')', ']', '*', '_', '」', '』', '）']);
@@ -59,7 +76,7 @@ fn sentence_end(text: &str, start: usize, end: usize, after: usize) -> Option<us
     if !first.chars().next().is_none_or(begins) {
         return None;
     }
-    (terminators != "." || full_width || !is_abbreviation(&text[start..end])).then_some(next)
+    Some(next)
 }
 
 /// Whether the full stop behind `text` belongs to its last word: `Dr`, `e.g`, `J`, `1`.

@@ -156,6 +156,10 @@ impl Languages {
             return if name { Verdict::Doubt(finding) } else { Verdict::Fail(finding) };
         }
         if native == 0 {
+            // What was in neither language is for no translator to change.
+            if self.from.is_some_and(|from| !source.chars().any(|c| is_of(from, c))) {
+                return Verdict::Pass;
+            }
             // A name may stay as it is; a sentence may not.
             let finding = Finding::Untranslated;
             return if is_name_like(source) { Verdict::Doubt(finding) } else { Verdict::Fail(finding) };

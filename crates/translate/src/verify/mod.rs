@@ -9,7 +9,7 @@ mod loops;
 
 use crate::LanguagePair;
 use crate::structure::numbers::{digit_runs, restore_numbers};
-use crate::structure::{hard_parts, is_line_break, is_terminator, lines, sentence_count};
+use crate::structure::{hard_parts, is_line_break, is_terminator, lines, sentence_count, stops};
 use language::{Languages, Letters};
 use std::borrow::Cow;
 use std::fmt;
@@ -246,13 +246,18 @@ fn protected(source: &str, target: &str) -> Option<Finding> {
 
 /// Sentences that were dropped or merged, or that came from nowhere.
 fn sentences(source: &str, target: &str) -> Verdict {
-    let (source, target) = (sentence_count(source), sentence_count(target));
-    let finding = Finding::Sentences { source, target };
-    match (source, target) {
-        _ if source == target => Verdict::Pass,
+    let (of_source, of_target) = (sentence_count(source), sentence_count(target));
+    let finding = Finding::Sentences { source: of_source, target: of_target };
+    if of_target > of_source && of_target - of_source <= 1 + of_source / 4 {
         // One more is what an unknown abbreviation looks like.
-        (1, 2) => Verdict::Doubt(finding),
-        _ => Verdict::Fail(finding),
+        Verdict::Doubt(finding)
+    } else if of_source != of_target {
+        Verdict::Fail(finding)
+    } else if of_source > 1 && stops(target) < stops(source) {
+        // An abbreviation is gone, or an unknown one makes up for a sentence that is.
+        Verdict::Doubt(finding)
+    } else {
+        Verdict::Pass
     }
 }
 
@@ -268,8 +273,10 @@ fn edges(source: &str, target: &str) -> Verdict {
     let mut start = source.chars();
     let capital = start.next().is_some_and(char::is_uppercase)
         && !start.next().is_some_and(|c| c.is_uppercase() || c.is_numeric());
-    let first = target.chars().find(|c| c.is_alphabetic());
-    if capital && first.is_some_and(char::is_lowercase) {
+    let word = target.trim_start_matches(|c: char| !c.is_alphabetic());
+    let word = word.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+    let small = !word.is_empty() && word.chars().all(char::is_lowercase);
+    if capital && small && !source.contains(word) {
         return Verdict::Doubt(Finding::Torn);
     }
     Verdict::Pass
