@@ -3,6 +3,7 @@
 use crate::engine::EngineError;
 use crate::engines::MemoryError;
 use crate::journal::JournalError;
+use crate::marian::MarianError;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -12,6 +13,8 @@ pub enum Error {
     Config(String),
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Marian(#[from] Box<MarianError>),
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The service failed for good; `stored` answers of this run are in the journal.

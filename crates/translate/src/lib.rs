@@ -40,7 +40,7 @@ mod run;
 pub mod structure;
 pub mod verify;
 
-pub use config::{EngineKind, OnMiss, Options, TranslateConfig};
+pub use config::{EngineKind, ModelWeights, OnMiss, Options, TranslateConfig};
 pub use dispatch::RetryPolicy;
 pub use engine::{Answer, Engine, EngineError, Limits, Manner, Miss, Price};
 pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};

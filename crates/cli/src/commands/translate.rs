@@ -8,14 +8,16 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::{read_examples, write_examples};
 use tolmach_translate::{
-    Engine, EngineKind, Error, Journal, Missed, OnMiss, Options, Progress, Review, Stats, Survey,
-    TranslateConfig, Translated, survey, translate_examples,
+    Engine, EngineKind, Error, Journal, Missed, ModelWeights, OnMiss, Options, Progress, Review, Stats,
+    Survey, TranslateConfig, Translated, survey, translate_examples,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   From a translation memory (TMX, or JSONL of {\"source\", \"target\"}):
     tolmach translate clean.jsonl -o russian.jsonl --from en --to ru --engine memory --memory en-ru.tmx
+  With an OPUS-MT model, on this machine:
+    tolmach translate clean.jsonl -o russian.jsonl --from en --to ru --engine marian --model opus-mt-en-ru
   With a LibreTranslate server:
     tolmach translate clean.jsonl -o russian.jsonl --from en --to ru \\
       --engine libretranslate --endpoint http://localhost:5000
@@ -53,6 +55,15 @@ pub struct Args {
     /// The translation memory of the engine `memory`: TMX, or JSONL of {"source", "target"}
     #[arg(long, value_name = "FILE", required_if_eq("engine", "memory"))]
     memory: Option<PathBuf>,
+    /// The OPUS-MT model of the engine `marian`: a folder in the Hugging Face layout
+    #[arg(long, value_name = "FOLDER", required_if_eq("engine", "marian"))]
+    model: Option<PathBuf>,
+    /// How the model's weights are kept
+    #[arg(long, value_enum, default_value = "f32")]
+    model_weights: WeightsName,
+    /// Beams of the model's search, 1 for greedy [default: what the model's own files say]
+    #[arg(long, value_name = "N")]
+    beams: Option<usize>,
     /// The address of the LibreTranslate server
     #[arg(long, value_name = "URL", required_if_eq("engine", "libretranslate"))]
     endpoint: Option<String>,
@@ -95,8 +106,18 @@ pub struct Args {
 enum EngineName {
     /// A translation memory, looked up exactly
     Memory,
+    /// An OPUS-MT model, run here: no service, no key
+    Marian,
     /// A LibreTranslate server
     Libretranslate,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WeightsName {
+    /// As they are
+    F32,
+    /// A quarter of the memory and several times as fast; a word here and there may differ
+    Int8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -127,9 +148,16 @@ fn config_of(args: Args) -> TranslateConfig {
         to: args.to,
         engine: match args.engine {
             EngineName::Memory => EngineKind::Memory,
+            EngineName::Marian => EngineKind::Marian,
             EngineName::Libretranslate => EngineKind::LibreTranslate,
         },
         memory: args.memory,
+        model: args.model,
+        model_weights: match args.model_weights {
+            WeightsName::F32 => ModelWeights::F32,
+            WeightsName::Int8 => ModelWeights::Int8,
+        },
+        beams: args.beams,
         endpoint: args.endpoint,
         api_key_env: args.api_key_env,
         journal: args.journal,
@@ -367,6 +395,7 @@ fn failure(error: Error) -> Failure {
     let (exit, hint) = match &error {
         Error::Config(_) => (Exit::Usage, None),
         Error::Memory(_) => (Exit::Input, None),
+        Error::Marian(e) => (Exit::Input, e.hint()),
         Error::Journal(e) => (Exit::Input, e.hint()),
         Error::Engine { source, .. } => (Exit::Network, source.hint()),
         Error::TooDear { .. } => (Exit::Usage, Some("raise --max-cost, or translate fewer examples")),
