@@ -2,13 +2,12 @@
 
 use crate::gguf::TensorType;
 use serde::Serialize;
-use tolmach_engine::{Backend, Dtype};
-use tolmach_model::{Batch, Decoder, Result, Side};
+use std::ops::Range;
+use tolmach_engine::Dtype;
+use tolmach_model::Batch;
 
 /// Positions at the end of each prompt whose logits are compared.
 const ROWS: usize = 4;
-/// Prompts that are run together.
-const TOGETHER: usize = 16;
 
 /// Logits `[rows, vocab]`.
 pub struct Logits {
@@ -16,34 +15,47 @@ pub struct Logits {
     pub vocab: usize,
 }
 
-/// The logits of the last positions of every prompt.
-///
-/// # Errors
-/// A token id outside the vocabulary.
-pub fn logits<B: Backend>(model: &Decoder<B>, prompts: &[Vec<u32>], side: Side) -> Result<Logits> {
-    let mut values = Vec::new();
-    let mut workspace = None;
-    for prompts in prompts.chunks(TOGETHER) {
-        let (mut ids, mut positions) = (Vec::new(), Vec::new());
-        let (mut segments, mut rows) = (Vec::new(), Vec::new());
+/// Prompts laid end to end, to be run in one pass; the last positions of each are looked at.
+pub struct PackedPrompts {
+    ids: Vec<u32>,
+    positions: Vec<u32>,
+    segments: Vec<Range<usize>>,
+    rows: Vec<usize>,
+}
+
+impl PackedPrompts {
+    pub fn new(prompts: &[Vec<u32>]) -> Self {
+        let (ids, positions, segments, rows) = Default::default();
+        let mut packed = Self { ids, positions, segments, rows };
         for prompt in prompts {
-            let start = ids.len();
-            ids.extend(prompt);
-            positions.extend(0..prompt.len() as u32);
-            segments.push(start..ids.len());
-            rows.extend(start + prompt.len().saturating_sub(ROWS)..ids.len());
+            let start = packed.ids.len();
+            packed.ids.extend(prompt);
+            packed.positions.extend(0..prompt.len() as u32);
+            packed.segments.push(start..packed.ids.len());
+            packed.rows.extend(start + prompt.len().saturating_sub(ROWS)..packed.ids.len());
         }
-        let batch = Batch {
-            input_ids: &ids,
-            positions: &positions,
-            segments: &segments,
-            prefixes: &[],
-            rows: &rows,
-            targets: &[],
-        };
-        values.extend(model.logits(&mut workspace, batch, side)?);
+        packed
     }
-    Ok(Logits { values, vocab: model.config.vocab_size })
+
+    /// Number of prompts.
+    pub fn len(&self) -> usize {
+        self.segments.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    pub fn batch(&self) -> Batch<'_> {
+        Batch {
+            input_ids: &self.ids,
+            positions: &self.positions,
+            segments: &self.segments,
+            prefixes: &[],
+            rows: &self.rows,
+            targets: &[],
+        }
+    }
 }
 
 /// How much a format may change the model.
@@ -64,24 +76,24 @@ impl Bounds {
     pub const EXACT: Bounds =
         Bounds { max_abs_relative: 2e-4, kl_mean: 1e-6, decided_agreement: 1.0, lead: 1e-3 };
 
+    /// A bug of the merge shows in the exact comparison beside this one; these say how much of the model a
+    /// format may cost.
     pub fn of_dtype(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F32 => Self::EXACT,
-            Dtype::F16 => Self { max_abs_relative: 1e-2, kl_mean: 1e-4, decided_agreement: 0.98, lead: 0.02 },
-            Dtype::BF16 => Self { max_abs_relative: 5e-2, kl_mean: 5e-3, decided_agreement: 0.95, lead: 0.1 },
+            Dtype::F16 => Self { max_abs_relative: 5e-2, kl_mean: 1e-3, decided_agreement: 0.98, lead: 0.02 },
+            Dtype::BF16 => Self { max_abs_relative: 0.1, kl_mean: 1e-2, decided_agreement: 0.95, lead: 0.1 },
         }
     }
 
+    /// As [`Bounds::of_dtype`].
     pub fn of_type(tensor_type: TensorType) -> Self {
         match tensor_type {
             TensorType::F32 => Self::of_dtype(Dtype::F32),
             TensorType::F16 => Self::of_dtype(Dtype::F16),
-            TensorType::Bf16 => Self::of_dtype(Dtype::BF16),
-            TensorType::Q8_0 => {
-                Self { max_abs_relative: 5e-2, kl_mean: 5e-3, decided_agreement: 0.95, lead: 0.1 }
-            }
+            TensorType::Bf16 | TensorType::Q8_0 => Self::of_dtype(Dtype::BF16),
             TensorType::Q4_0 | TensorType::Q4K => {
-                Self { max_abs_relative: 1.0, kl_mean: 0.5, decided_agreement: 0.8, lead: 1.0 }
+                Self { max_abs_relative: 1.0, kl_mean: 0.5, decided_agreement: 0.7, lead: 2.0 }
             }
         }
     }

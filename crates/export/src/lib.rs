@@ -15,18 +15,24 @@ mod chat_template;
 mod compare;
 mod error;
 mod export;
+#[cfg(test)]
+mod export_tests;
 mod folder;
 pub mod gguf;
+#[cfg(test)]
+mod planted_tests;
 mod prompts;
 mod prove;
 mod publish;
 mod source;
+#[cfg(test)]
+mod testing;
 
 pub use certificate::{Certificate, FileFigures, WeightFigures};
 pub use chat_template::chat_template;
-pub use compare::{Bounds, Figures, Logits, compare, logits};
+pub use compare::{Bounds, Figures, Logits, PackedPrompts, compare};
 pub use error::{Error, Result};
 pub use export::{Export, Progress};
 pub use prompts::{SPACED, TEXTS};
 pub use prove::Live;
-pub use source::{Source, Tensor, TunedModel, decoder, tensors};
+pub use source::{Source, Tensor, TunedModel, logits, tensors};

@@ -7,11 +7,12 @@
 //! equal: the configuration, the vocabulary, BOS and EOS, the tokens of the texts.
 
 use crate::certificate::{Certificate, WeightFigures};
-use crate::compare::{Bounds, Figures, Logits, compare, logits};
-use crate::error::Result;
+use crate::compare::{Bounds, Figures, Logits, PackedPrompts, compare};
+use crate::error::{Error, Result};
 use crate::gguf::{Encoder, GgufModel, TensorType};
 use crate::prompts::{SPACED, TEXTS, prompts};
-use crate::source::{Source, decoder, tensors};
+use crate::source::{Source, Tensor, logits, tensors};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub struct Live<'a> {
     pub config: Config,
     pub fingerprint: Option<String>,
     backend: Arc<CpuBackend>,
-    prompts: Vec<Vec<u32>>,
+    prompts: PackedPrompts,
     logits: Logits,
 }
 
@@ -42,11 +43,13 @@ impl<'a> Live<'a> {
             model.load_adapter(adapter)?;
         }
         tokenizer.check_vocab_size(model.config.vocab_size)?;
-        let prompts = prompts(tokenizer, model.config.max_position_embeddings)?;
-        let logits = logits(&model, &prompts, Side::Tuned)?;
+        let prompts = PackedPrompts::new(&prompts(tokenizer, model.config.max_position_embeddings)?);
         let tie_word_embeddings = matches!(model.head, Head::Tied);
         let config = Config { tie_word_embeddings, ..model.config.clone() };
-        Ok(Self { tokenizer, config, fingerprint: model.fingerprint, backend, prompts, logits })
+        let fingerprint = model.fingerprint.clone();
+        let values = model.logits_once(prompts.batch(), Side::Tuned)?;
+        let logits = Logits { values, vocab: config.vocab_size };
+        Ok(Self { tokenizer, config, fingerprint, backend, prompts, logits })
     }
 
     /// Texts that are compared.
@@ -55,8 +58,12 @@ impl<'a> Live<'a> {
     }
 
     fn compare(&self, source: &dyn Source, bounds: Bounds) -> Result<Option<Figures>> {
-        let model = decoder(source, Arc::clone(&self.backend))?;
-        Ok(compare(&self.logits, &logits(&model, &self.prompts, Side::Tuned)?, bounds))
+        let vocab = source.config().vocab_size;
+        if vocab != self.config.vocab_size {
+            return Ok(None);
+        }
+        let values = logits(source, Arc::clone(&self.backend), self.prompts.batch())?;
+        Ok(compare(&self.logits, &Logits { values, vocab }, bounds))
     }
 
     /// A model folder on disk.
@@ -72,12 +79,13 @@ impl<'a> Live<'a> {
     ) -> Result<()> {
         let model = Decoder::load(Arc::clone(&self.backend), folder)?;
         self.check_config(&model.config, certificate);
-        let found = if model.config.vocab_size == self.config.vocab_size {
-            compare(&self.logits, &logits(&model, &self.prompts, Side::Tuned)?, Bounds::of_dtype(dtype))
+        let vocab = model.config.vocab_size;
+        let found = if vocab == self.config.vocab_size {
+            let values = model.logits_once(self.prompts.batch(), Side::Tuned)?;
+            compare(&self.logits, &Logits { values, vocab }, Bounds::of_dtype(dtype))
         } else {
             None
         };
-        drop(model);
         certificate.logits = note(found, "", certificate);
         if dtype != Dtype::F32 {
             self.check_merged(merged, certificate)?;
@@ -89,6 +97,7 @@ impl<'a> Live<'a> {
             Dtype::BF16 => rounding_bound(TensorType::Bf16),
         };
         check_weights(&stored, merged, &|_| (dtype.to_string(), bound), certificate)?;
+        self.check_stop(folder, certificate)?;
         self.check_tokenizer(&Tokenizer::load(folder)?, certificate)
     }
 
@@ -105,11 +114,7 @@ impl<'a> Live<'a> {
     ) -> Result<()> {
         let stored = GgufModel::open(path, &self.config)?;
         self.check_config(stored.config(), certificate);
-        let found = if stored.config().vocab_size == self.config.vocab_size {
-            self.compare(&stored, Bounds::of_type(tensor_type))?
-        } else {
-            None
-        };
+        let found = self.compare(&stored, Bounds::of_type(tensor_type))?;
         certificate.logits = note(found, "", certificate);
         if tensor_type != TensorType::F32 {
             self.check_merged(merged, certificate)?;
@@ -145,6 +150,23 @@ impl<'a> Live<'a> {
             let message = format!("the configuration is {found:?}, the model's is {expected:?}");
             certificate.failures.push(message);
         }
+    }
+
+    /// `generation_config.json` stops where the model was taught to stop (unsloth#416).
+    fn check_stop(&self, folder: &Path, certificate: &mut Certificate) -> Result<()> {
+        let path = folder.join("generation_config.json");
+        let text = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let json: Value = serde_json::from_slice(&text).map_err(|source| Error::Json { path, source })?;
+        let stops = &json["eos_token_id"];
+        let stops_at = |eos: u32| match stops {
+            Value::Array(ids) => ids.contains(&eos.into()),
+            id => id.as_u64() == Some(eos.into()),
+        };
+        if let Some(eos) = self.tokenizer.eos().filter(|&eos| !stops_at(eos)) {
+            let message = format!("generation_config.json: eos_token_id is {stops}, the model's is {eos}");
+            certificate.failures.push(message);
+        }
+        Ok(())
     }
 
     /// The tokenizer of an exported folder: every token, BOS, EOS, and what becomes of the texts.
@@ -269,7 +291,7 @@ impl Source for FolderModel {
         &self.config
     }
 
-    fn read(&self, tensor: &crate::source::Tensor, values: &mut Vec<f32>) -> Result<()> {
+    fn read(&self, tensor: &Tensor, values: &mut Vec<f32>) -> Result<()> {
         *values = self.file.values(&tensor.name, &tensor.shape)?;
         self.file.release(&tensor.name);
         Ok(())
@@ -280,7 +302,7 @@ impl Source for FolderModel {
 fn check_weights(
     stored: &dyn Source,
     merged: &dyn Source,
-    type_of: &dyn Fn(&crate::source::Tensor) -> (String, f64),
+    type_of: &dyn Fn(&Tensor) -> (String, f64),
     certificate: &mut Certificate,
 ) -> Result<()> {
     let mut by_type: BTreeMap<String, WeightFigures> = BTreeMap::new();

@@ -1,10 +1,13 @@
 //! The weights of the tuned model, one tensor at a time.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use rayon::prelude::*;
 use std::path::Path;
+use std::sync::Arc;
 use tolmach_engine::{Backend, Dtype, FrozenMatrix};
-use tolmach_model::{ADAPTER_WEIGHTS, AdapterInfo, Checkpoint, Config, Decoder, LINEAR_LAYERS, LoraConfig};
+use tolmach_model::{
+    ADAPTER_WEIGHTS, AdapterInfo, Batch, Checkpoint, Config, Decoder, LINEAR_LAYERS, LoraConfig,
+};
 
 /// Where the tensors of a model come from: the base with its adapter, or a file that was exported.
 pub trait Source {
@@ -64,24 +67,21 @@ pub fn tensors(config: &Config) -> Vec<Tensor> {
     all
 }
 
-/// A decoder over the tensors of a source, in f32.
-pub fn decoder<B: Backend>(
-    source: &dyn Source,
-    backend: std::sync::Arc<B>,
-) -> Result<Decoder<B>, tolmach_model::Error> {
+/// The logits of the model that a source describes, computed in f32 with a block in memory at a time.
+///
+/// # Errors
+/// Those of the source; a token id outside the vocabulary.
+pub fn logits<B: Backend>(source: &dyn Source, backend: Arc<B>, batch: Batch) -> Result<Vec<f32>> {
     let read = |name: &str, shape: &[usize]| {
         let mut values = Vec::new();
-        let tensor = Tensor { name: name.into(), shape: shape.to_vec() };
-        source.read(&tensor, &mut values).map(|()| values).map_err(|error| match error {
-            Error::Model(error) => error,
-            other => tolmach_model::Error::Lora(other.to_string()),
-        })
+        source.read(&Tensor { name: name.into(), shape: shape.to_vec() }, &mut values).map(|()| values)
     };
     let matrix = |name: &str, rows: usize, cols: usize| {
         let values = read(name, &[rows, cols])?;
-        FrozenMatrix::from_f32(rows, cols, &values).map_err(|e| tolmach_model::Error::Lora(e.to_string()))
+        Ok(FrozenMatrix::from_f32(rows, cols, &values)
+            .expect("a source gives the shape that it is asked for"))
     };
-    Decoder::from_weights(backend, source.config().clone(), &matrix, &|name, len| read(name, &[len]))
+    Decoder::logits_of_weights(backend, source.config(), &matrix, &|name, len| read(name, &[len]), batch)
 }
 
 /// A base model with its adapter, merged a tensor at a time: W + scaling · B A (Hu et al. 2021), and in

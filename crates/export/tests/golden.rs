@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tolmach_engine::CpuBackend;
 use tolmach_export::gguf::quantize::{decode, encode};
 use tolmach_export::gguf::{Gguf, GgufWriter, Kind, TensorHeader, TensorType, Value};
-use tolmach_export::{Source, TunedModel, decoder, tensors};
-use tolmach_model::{Batch, Checkpoint, Side};
+use tolmach_export::{Source, TunedModel, logits, tensors};
+use tolmach_model::{Batch, Checkpoint};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(name)
@@ -57,7 +57,6 @@ fn merged_logits_are_pefts() {
         let folder = fixture(model);
         let merged = TunedModel::open(&folder, Some(&folder.join(adapter))).unwrap();
         assert_eq!(merged.config().tie_word_embeddings, tied, "{model}, {adapter}");
-        let model_of = decoder(&merged, Arc::new(CpuBackend::new())).unwrap();
         let text = std::fs::read_to_string(folder.join("cases.json")).unwrap();
         let cases: serde_json::Value = serde_json::from_str(&text).unwrap();
         let theirs = Checkpoint::open_file(&folder.join(format!("{file}.safetensors"))).unwrap();
@@ -74,7 +73,7 @@ fn merged_logits_are_pefts() {
                 rows: &rows,
                 targets: &[],
             };
-            let ours = model_of.logits(&mut None, batch, Side::Tuned).unwrap();
+            let ours = logits(&merged, Arc::new(CpuBackend::new()), batch).unwrap();
             let shape = [ids.len(), merged.config().vocab_size];
             let expected = theirs.values(&format!("logits.{number}"), &shape).unwrap();
             let off = distance(&ours, &expected);

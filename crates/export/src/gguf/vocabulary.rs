@@ -391,3 +391,7 @@ fn scores(tokens: &HashMap<u32, (String, TokenKind)>, merges: &[(&str, &str)]) -
     }
     scores
 }
+
+#[cfg(test)]
+#[path = "vocabulary_tests.rs"]
+mod tests;
