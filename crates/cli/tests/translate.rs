@@ -17,8 +17,20 @@ struct Server {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
+/// Whether a server means well. What a hostile one does wrong follows from the request, so that two runs with
+/// the same requests see the same.
+#[derive(Clone, Copy, PartialEq)]
+enum Manners {
+    Honest,
+    Hostile,
+}
+
 impl Server {
     fn start(pause: Duration) -> Self {
+        Self::with(Manners::Honest, pause)
+    }
+
+    fn with(manners: Manners, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -27,7 +39,7 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let log = log.clone();
                 // A client that was killed cuts its connections; that is no concern of the server.
-                thread::spawn(move || drop(serve(stream, &log, pause)));
+                thread::spawn(move || drop(serve(stream, &log, manners, pause)));
             }
         });
         Server { endpoint, asked }
@@ -38,7 +50,12 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, pause: Duration) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    log: &Mutex<Vec<String>>,
+    manners: Manners,
+    pause: Duration,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut line, mut length, mut is_post) = (String::new(), 0, false);
     while reader.read_line(&mut line)? > 2 {
@@ -53,7 +70,7 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, pause: Duration) -> std::i
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let (status, answer) = match is_post {
-        true => ("200 OK", answer(&serde_json::from_slice(&body)?, log)),
+        true => ("200 OK", answer(&serde_json::from_slice(&body)?, log, manners)),
         false => ("404 Not Found", json!({"error": "Not found"})),
     };
     thread::sleep(pause);
@@ -66,14 +83,32 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<String>>, pause: Duration) -> std::i
     )
 }
 
-fn answer(request: &Value, log: &Mutex<Vec<String>>) -> Value {
+fn answer(request: &Value, log: &Mutex<Vec<String>>, manners: Manners) -> Value {
+    // FNV-1a: the same in every process.
+    let hash = |text: &str| {
+        text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+            >> 7
+    };
+    let whole = hash(&request["q"].to_string());
     let translate = |text: &Value| {
         let text = text.as_str().unwrap();
         log.lock().unwrap().push(text.to_string());
-        json!(translation(text))
+        let target = translation(text);
+        match (manners, (hash(text) ^ whole) % 12) {
+            (Manners::Hostile, 0) => json!(target.replace(|c: char| c.is_ascii_digit(), "7")),
+            (Manners::Hostile, 1) => json!(text),
+            (Manners::Hostile, 2) => json!(format!("{target} {target} {target} {target}")),
+            _ => json!(target),
+        }
     };
     match &request["q"] {
-        Value::Array(texts) => json!({"translatedText": texts.iter().map(translate).collect::<Vec<_>>()}),
+        Value::Array(texts) => {
+            let mut answers: Vec<Value> = texts.iter().map(translate).collect();
+            if manners == Manners::Hostile && whole.is_multiple_of(10) {
+                answers.pop();
+            }
+            json!({"translatedText": answers})
+        }
         one => json!({"translatedText": translate(one)}),
     }
 }
@@ -83,7 +118,7 @@ fn translation(text: &str) -> String {
     const LETTERS: &str = "абцдефгхижклмнопчрстувшщыз";
     let letter = |c: char| match c {
         'a'..='z' => LETTERS.chars().nth((c as u8 - b'a') as usize).unwrap(),
-        'A'..='Z' => LETTERS.chars().nth((c as u8 - b'A') as usize).unwrap(),
+        'A'..='Z' => LETTERS.to_uppercase().chars().nth((c as u8 - b'A') as usize).unwrap(),
         other => other,
     };
     text.chars().map(letter).collect()
@@ -112,9 +147,13 @@ impl Work {
     }
 
     fn command(&self, output: &str) -> Command {
+        self.command_for("in.jsonl", output)
+    }
+
+    fn command_for(&self, input: &str, output: &str) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("tolmach"));
         command.current_dir(self.dir.path());
-        command.args(["translate", "in.jsonl", "-o", output, "--from", "en", "--to", "ru", "--json"]);
+        command.args(["translate", input, "-o", output, "--from", "en", "--to", "ru", "--json"]);
         command
     }
 
@@ -205,6 +244,90 @@ fn killed_at_any_moment_it_goes_on_and_asks_for_nothing_again() {
     );
     let left: Vec<_> = std::fs::read_dir(work.dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{left:?}");
+}
+
+/// Moments at which a run is killed, as numbers of segments asked for: any, but the same in every run.
+fn moments(count: usize, below: usize) -> Vec<usize> {
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + (state >> 33) as usize % below
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[test]
+fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_bytes() {
+    let work = Work::new(300);
+    let server = Server::with(Manners::Hostile, Duration::from_millis(2));
+    let (report, _) = finish(&work.libretranslate("whole.jsonl", &server).output().unwrap(), 0);
+    assert!(report["repaired"].as_u64().unwrap() > 50, "{report}");
+    let whole = server.asked().len();
+
+    let server = Server::with(Manners::Hostile, Duration::from_millis(2));
+    let mut kills = 0;
+    for segments in moments(20, 60) {
+        let before = server.asked().len();
+        let mut child = start(work.libretranslate("killed.jsonl", &server));
+        let ended = loop {
+            if child.try_wait().unwrap().is_some() {
+                break true;
+            }
+            if server.asked().len() >= before + segments {
+                break false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        if ended {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert_eq!(kills, 20, "the run must be longer than its kills");
+    finish(&work.libretranslate("killed.jsonl", &server).output().unwrap(), 0);
+    for suffix in ["", ".review.jsonl"] {
+        let read = |name: &str| std::fs::read(work.path(&format!("{name}{suffix}"))).ok();
+        assert_eq!(read("killed.jsonl"), read("whole.jsonl"), "byte for byte the uninterrupted run{suffix}");
+    }
+    // Per kill, the answers on their way: two workers and a queue of four requests of five segments.
+    let asked = server.asked().len();
+    assert!(asked <= whole + kills * 6 * 5, "{asked} segments asked where {whole} are enough");
+}
+
+#[test]
+fn what_a_person_mends_is_taken_up() {
+    let work = Work::new(10);
+    finish(&work.memory("out.jsonl", 8).output().unwrap(), 0);
+    let path = work.path("out.jsonl.review.jsonl");
+    let mut review = rows(&path);
+    assert_eq!(review[0]["review"]["segments"][0]["source"], "Ask number 8");
+    // The first is mended, the second only begun.
+    review[0]["review"]["draft"] = json!({"instruction": "Спроси номер 8", "input": "Одно на всех", "output": "1. Скажи номер 8\n\n2. 42\n"});
+    review[1]["review"]["draft"]["instruction"] = json!("Спроси номер 7");
+    let lines: String = review.iter().map(|row| row.to_string() + "\n").collect();
+    std::fs::write(&path, lines).unwrap();
+
+    let (report, _) = finish(&work.memory("out.jsonl", 8).arg("--force").output().unwrap(), 0);
+    assert_eq!((report["mended"].as_u64(), report["missed"].as_u64()), (Some(1), Some(1)));
+    let out = rows(&work.path("out.jsonl"));
+    assert_eq!(out[8]["id"], "r8");
+    assert_eq!(out[8]["output"], "1. Скажи номер 8\n\n2. 42\n");
+    assert_eq!(out[8]["translation"]["engine"], "person");
+    assert!(out[8].get("review").is_none());
+    let review = rows(&path);
+    assert_eq!(review.len(), 1);
+    assert_eq!(review[0]["review"]["draft"]["instruction"], "Спроси номер 7", "begun work is kept");
+
+    // A mended review file is good input by itself, too.
+    let mut mended = review;
+    mended[0]["review"]["accept"] = json!(true);
+    std::fs::write(work.path("mended.jsonl"), mended[0].to_string() + "\n").unwrap();
+    let mut command = work.command_for("mended.jsonl", "more.jsonl");
+    command.args(["--engine", "memory", "--memory", "memory.jsonl"]);
+    let (report, _) = finish(&command.output().unwrap(), 0);
+    assert_eq!(report["mended"], 1);
 }
 
 #[test]
