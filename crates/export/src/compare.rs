@@ -61,7 +61,9 @@ impl PackedPrompts {
 /// How much a format may change the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Bounds {
-    /// Largest difference of two logits over the largest logit.
+    /// Largest difference of two logits, in nats…
+    pub max_abs: f64,
+    /// …or over the largest logit, whichever allows more: a model may be sure of itself or not.
     pub max_abs_relative: f64,
     /// Mean Kullback–Leibler divergence of the next-token distributions, in nats.
     pub kl_mean: f64,
@@ -74,27 +76,31 @@ pub struct Bounds {
 impl Bounds {
     /// The same numbers, summed in another order.
     pub const EXACT: Bounds =
-        Bounds { max_abs_relative: 2e-4, kl_mean: 1e-6, decided_agreement: 1.0, lead: 1e-3 };
+        Bounds { max_abs: 1e-4, max_abs_relative: 2e-4, kl_mean: 1e-6, decided_agreement: 1.0, lead: 1e-3 };
+    const HALF: Bounds =
+        Bounds { max_abs: 0.05, max_abs_relative: 0.05, kl_mean: 1e-3, decided_agreement: 0.98, lead: 0.1 };
+    const EIGHT_BITS: Bounds =
+        Bounds { max_abs: 0.5, max_abs_relative: 0.1, kl_mean: 0.01, decided_agreement: 0.95, lead: 0.5 };
+    const FOUR_BITS: Bounds =
+        Bounds { max_abs: 4.0, max_abs_relative: 0.5, kl_mean: 0.5, decided_agreement: 0.7, lead: 2.0 };
 
     /// A bug of the merge shows in the exact comparison beside this one; these say how much of the model a
     /// format may cost.
     pub fn of_dtype(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F32 => Self::EXACT,
-            Dtype::F16 => Self { max_abs_relative: 5e-2, kl_mean: 1e-3, decided_agreement: 0.98, lead: 0.02 },
-            Dtype::BF16 => Self { max_abs_relative: 0.1, kl_mean: 1e-2, decided_agreement: 0.95, lead: 0.1 },
+            Dtype::F16 => Self::HALF,
+            Dtype::BF16 => Self::EIGHT_BITS,
         }
     }
 
     /// As [`Bounds::of_dtype`].
     pub fn of_type(tensor_type: TensorType) -> Self {
         match tensor_type {
-            TensorType::F32 => Self::of_dtype(Dtype::F32),
-            TensorType::F16 => Self::of_dtype(Dtype::F16),
-            TensorType::Bf16 | TensorType::Q8_0 => Self::of_dtype(Dtype::BF16),
-            TensorType::Q4_0 | TensorType::Q4K => {
-                Self { max_abs_relative: 1.0, kl_mean: 0.5, decided_agreement: 0.7, lead: 2.0 }
-            }
+            TensorType::F32 => Self::EXACT,
+            TensorType::F16 => Self::HALF,
+            TensorType::Bf16 | TensorType::Q8_0 => Self::EIGHT_BITS,
+            TensorType::Q4_0 | TensorType::Q4K => Self::FOUR_BITS,
         }
     }
 }
@@ -161,12 +167,12 @@ pub fn compare(live: &Logits, other: &Logits, bounds: Bounds) -> Option<Figures>
 impl Figures {
     /// What is out of bounds.
     pub fn failures(&self) -> Vec<String> {
-        let Bounds { max_abs_relative, kl_mean, decided_agreement, lead } = self.bounds;
+        let Bounds { max_abs, max_abs_relative, kl_mean, decided_agreement, lead } = self.bounds;
         let mut failures = Vec::new();
-        if self.max_abs_relative > max_abs_relative {
-            let found = self.max_abs_relative;
+        if self.max_abs > max_abs && self.max_abs_relative > max_abs_relative {
             failures.push(format!(
-                "logits differ by {found:.2e} of the largest (at most {max_abs_relative:.0e})"
+                "logits differ by {:.2e}, {:.2e} of the largest (at most {max_abs:.0e}, or {max_abs_relative:.0e})",
+                self.max_abs, self.max_abs_relative
             ));
         }
         if self.kl_mean > kl_mean {
