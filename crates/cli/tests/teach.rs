@@ -67,7 +67,9 @@ fn folder() -> TempDir {
     let pair = |source: String, target: String| line(json!({"source": source, "target": target}));
     let memory: String = (0..EXAMPLES)
         .map(|i| {
-            pair(question(i), format!("Где растёт плод {i}?")) + &pair(answer(i), format!("За домом {i}."))
+            // Digits are the source's: the translation is checked.
+            pair(question(i), format!("Где растёт плод с фермы {}?", 100 + i))
+                + &pair(answer(i), format!("Он растёт за домом {}.", 200 + i))
         })
         .collect();
     for (name, text) in [("r.toml", RECIPE), ("data.jsonl", &data), ("memory.jsonl", &memory)] {
@@ -198,7 +200,7 @@ fn a_changed_recipe_is_run_again_from_the_right_stage() {
     let memory = String::from_utf8(read(dir.path(), "memory.jsonl")).unwrap();
     std::fs::write(dir.path().join("memory.jsonl"), &memory).unwrap();
     assert!(done(&[eval, train, clean, split], "done").is_empty());
-    std::fs::write(dir.path().join("memory.jsonl"), memory.replace("За домом", "У дома")).unwrap();
+    std::fs::write(dir.path().join("memory.jsonl"), memory.replace("за домом", "у дома")).unwrap();
     let again = done(&[eval, train, clean, split], "the translation memory changed");
     assert_eq!(again, ["translate", "train", "eval"]);
     // A result that was tampered with is made again.
