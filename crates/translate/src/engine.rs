@@ -82,6 +82,8 @@ pub struct Limits {
     pub requests_per_second: Option<f64>,
     /// Characters that may be sent per second.
     pub characters_per_second: Option<f64>,
+    /// Characters that may be sent at once before that rate holds.
+    pub character_burst: usize,
 }
 
 impl Limits {
@@ -93,6 +95,7 @@ impl Limits {
         concurrency: 1,
         requests_per_second: None,
         characters_per_second: None,
+        character_burst: 0,
     };
 }
 

@@ -223,6 +223,22 @@ impl Journal {
             .map_err(named)
     }
 
+    /// Whose answers it holds.
+    ///
+    /// # Errors
+    /// SQLite fails.
+    pub fn scopes(&self) -> Result<Vec<Scope>, JournalError> {
+        let named = |source| named(&self.path, source);
+        let sql = "SELECT engine, source_language, target_language FROM scope ORDER BY id";
+        let mut find = self.connection.prepare(sql).map_err(named)?;
+        let scope = |row: &rusqlite::Row<'_>| {
+            let pair = LanguagePair { from: row.get(1)?, to: row.get(2)? };
+            Ok(Scope { engine: row.get(0)?, pair })
+        };
+        let scopes: Result<Vec<Scope>, _> = find.query_map([], scope).map_err(named)?.collect();
+        scopes.map_err(named)
+    }
+
     /// How many answers it holds, of all engines and languages.
     ///
     /// # Errors

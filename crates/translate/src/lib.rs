@@ -16,6 +16,7 @@
 //! | what is stored | `journal.rs` |
 //! | chrF, BLEU, the round trip, the report page | `quality/` |
 //! | settings of a recipe | `config.rs` |
+//! | the known services, their limits and prices | `kind.rs` |
 //! | how a segment is put to an engine, and what is tried when the answer is wrong | `forms.rs`, `repair.rs` |
 //! | what makes an answer wrong | `verify/` |
 //! | what an emitted example carries | `assemble.rs` |
@@ -31,6 +32,7 @@ mod forms;
 mod http;
 mod join;
 mod journal;
+mod kind;
 mod language;
 mod marian;
 pub mod quality;
@@ -40,12 +42,13 @@ mod run;
 pub mod structure;
 pub mod verify;
 
-pub use config::{EngineKind, ModelWeights, OnMiss, Options, TranslateConfig};
+pub use config::{ModelWeights, OnMiss, Options, TranslateConfig};
 pub use dispatch::RetryPolicy;
 pub use engine::{Answer, Engine, EngineError, Limits, Manner, Miss, Price};
-pub use engines::{LibreTranslate, Memory, MemoryError, MemoryReport};
+pub use engines::{Memory, MemoryError, MemoryReport};
 pub use error::Error;
 pub use journal::{Journal, JournalError, Scope, Stored};
+pub use kind::EngineKind;
 pub use language::LanguagePair;
 pub use marian::{Marian, MarianError, MarianOptions, Precision};
 pub use review::{OpenSegment, REVIEW_KEY, Review};

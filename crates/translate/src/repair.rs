@@ -429,7 +429,7 @@ impl Asker<'_> {
             }
             Ok(())
         };
-        let outcome = self.service.ask(self.engine, &open, plan.requests.clone(), OnMiscount::Split, receive);
+        let outcome = self.service.ask(self.engine, &open, &plan.requests, OnMiscount::Split, receive);
         let left = answers.iter().filter(|answer| answer.is_none()).count();
         let stored = if keeps { self.answered } else { 0 };
         outcome.map_err(|stop| match stop {

@@ -3,136 +3,24 @@
 use crate::interrupt;
 use crate::report::{Exit, Failure, Outcome};
 use crate::ui::Ui;
-use clap::ValueEnum;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::{read_examples, write_examples};
 use tolmach_translate::{
-    Engine, EngineKind, Error, Journal, Missed, ModelWeights, OnMiss, Options, Progress, Review, Stats,
-    Survey, TranslateConfig, Translated, survey, translate_examples,
+    Engine, Error, Journal, Missed, Options, Price, Progress, Review, Scope, Stats, Survey, TranslateConfig,
+    Translated, survey, translate_examples,
 };
 
-const EXAMPLES: &str = "\
-Examples:
-  From a translation memory (TMX, or JSONL of {\"source\", \"target\"}):
-    tolmach translate clean.jsonl -o russian.jsonl --from en --to ru --engine memory --memory en-ru.tmx
-  With an OPUS-MT model, on this machine:
-    tolmach translate clean.jsonl -o russian.jsonl --from en --to ru --engine marian --model opus-mt-en-ru
-  With a LibreTranslate server:
-    tolmach translate clean.jsonl -o russian.jsonl --from en --to ru \\
-      --engine libretranslate --endpoint http://localhost:5000
-  What would be sent, without sending it:
-    tolmach translate clean.jsonl -o russian.jsonl --to ru --engine libretranslate \\
-      --endpoint https://libretranslate.com --api-key-env LT_KEY --dry-run
+mod args;
 
-Stopped by Ctrl-C, a crash or a dead service, the same command goes on: every answer is in the journal.
-Every answer is checked: protected parts, digits, language, length, sentences, loops. What fails is asked for
-again in other ways. Examples that still fail go to OUT.review.jsonl, with the reason and a draft: mend the
-draft there, run the same command with --force, and they are taken up.";
+pub use args::Args;
 
 /// What the examples that are set aside are called, behind the name of the output.
 const REVIEW: &str = "review.jsonl";
 
-/// Translate a data set; every example stays whole, nothing is asked or paid for twice
-#[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
-    /// The data set to translate: JSON or JSONL, also .gz or .zst; `-` reads standard input
-    #[arg(value_name = "IN")]
-    input: PathBuf,
-    /// Where the translated examples go (JSONL)
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Language of the examples
-    #[arg(long, default_value = "en", value_name = "CODE")]
-    from: String,
-    /// Language to translate into
-    #[arg(long, value_name = "CODE")]
-    to: String,
-    /// Who translates
-    #[arg(long, value_enum)]
-    engine: EngineName,
-    /// The translation memory of the engine `memory`: TMX, or JSONL of {"source", "target"}
-    #[arg(long, value_name = "FILE", required_if_eq("engine", "memory"))]
-    memory: Option<PathBuf>,
-    /// The OPUS-MT model of the engine `marian`: a folder in the Hugging Face layout
-    #[arg(long, value_name = "FOLDER", required_if_eq("engine", "marian"))]
-    model: Option<PathBuf>,
-    /// How the model's weights are kept
-    #[arg(long, value_enum, default_value = "f32")]
-    model_weights: WeightsName,
-    /// Beams of the model's search, 1 for greedy [default: what the model's own files say]
-    #[arg(long, value_name = "N")]
-    beams: Option<usize>,
-    /// The address of the LibreTranslate server
-    #[arg(long, value_name = "URL", required_if_eq("engine", "libretranslate"))]
-    endpoint: Option<String>,
-    /// The environment variable that holds the key of the service
-    #[arg(long, value_name = "NAME")]
-    api_key_env: Option<String>,
-    /// Where answers are kept [default: OUT.journal.sqlite; none for the engine `memory`]
-    #[arg(long, value_name = "FILE")]
-    journal: Option<PathBuf>,
-    /// What happens to an example with a segment that has no translation
-    #[arg(long, value_enum, default_value = "drop")]
-    on_miss: OnMissName,
-    /// Leave system messages as they are
-    #[arg(long)]
-    keep_system: bool,
-    /// Requests under way at a time
-    #[arg(long, default_value_t = TranslateConfig::default().concurrency, value_name = "N")]
-    concurrency: usize,
-    /// Characters per request; a longer segment is sent alone
-    #[arg(long, default_value_t = TranslateConfig::default().max_characters, value_name = "N")]
-    max_characters: usize,
-    /// Segments per request
-    #[arg(long, default_value_t = TranslateConfig::default().max_segments, value_name = "N")]
-    max_segments: usize,
-    /// Seconds after which a request counts as failed
-    #[arg(long, default_value_t = TranslateConfig::default().timeout_seconds, value_name = "N")]
-    timeout_seconds: u64,
-    /// Attempts at one request before the run stops
-    #[arg(long, default_value_t = TranslateConfig::default().attempts, value_name = "N")]
-    attempts: u32,
-    /// Show what would be sent, and stop
-    #[arg(long)]
-    dry_run: bool,
-    /// Overwrite OUT
-    #[arg(long)]
-    force: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum EngineName {
-    /// A translation memory, looked up exactly
-    Memory,
-    /// An OPUS-MT model, run here: no service, no key
-    Marian,
-    /// A LibreTranslate server
-    Libretranslate,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum WeightsName {
-    /// As they are
-    F32,
-    /// A quarter of the memory and several times as fast; a word here and there may differ
-    Int8,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum OnMissName {
-    /// Set it aside in OUT.review.jsonl
-    Drop,
-    /// Emit it untranslated
-    Keep,
-    /// Stop with an error
-    Error,
-}
-
 pub fn run(args: Args, ui: &Ui) -> Outcome {
     let (input, output, dry_run, force) = (args.input.clone(), args.output.clone(), args.dry_run, args.force);
-    let config = config_of(args);
+    let config = args.config()?;
     if dry_run {
         return dry(&input, &output, &config, ui);
     }
@@ -142,40 +30,6 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     Ok(Some(report.json(&config)))
 }
 
-fn config_of(args: Args) -> TranslateConfig {
-    TranslateConfig {
-        from: args.from,
-        to: args.to,
-        engine: match args.engine {
-            EngineName::Memory => EngineKind::Memory,
-            EngineName::Marian => EngineKind::Marian,
-            EngineName::Libretranslate => EngineKind::LibreTranslate,
-        },
-        memory: args.memory,
-        model: args.model,
-        model_weights: match args.model_weights {
-            WeightsName::F32 => ModelWeights::F32,
-            WeightsName::Int8 => ModelWeights::Int8,
-        },
-        beams: args.beams,
-        endpoint: args.endpoint,
-        api_key_env: args.api_key_env,
-        journal: args.journal,
-        on_miss: match args.on_miss {
-            OnMissName::Drop => OnMiss::Drop,
-            OnMissName::Keep => OnMiss::Keep,
-            OnMissName::Error => OnMiss::Error,
-        },
-        translate_system: !args.keep_system,
-        concurrency: args.concurrency,
-        max_characters: args.max_characters,
-        max_segments: args.max_segments,
-        timeout_seconds: args.timeout_seconds,
-        attempts: args.attempts,
-        ..TranslateConfig::default()
-    }
-}
-
 /// What a translated file is, and what lies beside it.
 pub struct Report {
     pub stats: Stats,
@@ -183,6 +37,8 @@ pub struct Report {
     /// Where the examples without a translation are, if there are any.
     pub review: Option<PathBuf>,
     pub journal: Option<PathBuf>,
+    /// The currency of `stats.cost`.
+    currency: Option<String>,
     first_reason: Option<String>,
 }
 
@@ -198,28 +54,36 @@ pub fn translate_file(
     ui: &Ui,
 ) -> Result<Report, Failure> {
     let options = config.options().map_err(failure)?;
-    let engine = open_engine(config)?;
+    let engines = open_engines(config)?;
     let mut examples = read_examples(input)?;
     let review_path = beside(output, REVIEW);
     if review_path.exists() {
         // What a person has mended there belongs to this output.
         Review::attach(&mut examples, read_examples(&review_path)?);
     }
-    let journal_path = journal_path(output, config, engine.as_ref());
-    let journal = journal_path.as_deref().map(Journal::open).transpose();
-    let mut journal = journal.map_err(|e| failure(e.into()))?;
+    let journal_path = journal_path(output, config, &engines);
+    let mut journal = open_journal(journal_path.as_deref(), config, &engines)?;
 
     let bar = ui.bar(0, "translate");
+    let price = engines[0].price();
+    let mut estimate = None;
     let mut progress = |event: Progress<'_>| match event {
         Progress::Surveyed(survey) => {
-            bar.suspend(|| say_survey(survey, ui));
+            estimate = survey.estimated_cost;
+            bar.suspend(|| say_survey(survey, price.as_ref(), ui));
             bar.set_length(survey.texts_to_send as u64);
         }
         Progress::Repairing { texts } => {
             bar.inc_length(texts as u64);
             bar.set_message("repairing");
         }
-        Progress::Answered { segments, .. } => bar.inc(segments as u64),
+        Progress::Answered { segments, cost } => {
+            bar.inc(segments as u64);
+            let money = |price: &Price| {
+                format!("{cost:.2} of about {:.2} {}", estimate.unwrap_or(cost), price.currency)
+            };
+            bar.set_message(price.as_ref().map(money).unwrap_or_default());
+        }
         Progress::Retrying { error, pause } => {
             bar.set_message(format!("retry in {:.1} s", pause.as_secs_f64()));
             if ui.verbose > 0 {
@@ -229,17 +93,23 @@ pub fn translate_file(
     };
     let translated = translate_examples(
         &examples,
-        &[engine.as_ref()],
+        &in_order(&engines),
         journal.as_mut(),
         &options,
         &mut progress,
         interrupt::flag(),
     );
     bar.finish_and_clear();
-    write(translated.map_err(failure)?, output, journal_path)
+    let currency = price.map(|price| price.currency);
+    write(translated.map_err(failure)?, output, journal_path, currency)
 }
 
-fn write(translated: Translated, output: &Path, journal: Option<PathBuf>) -> Result<Report, Failure> {
+fn write(
+    translated: Translated,
+    output: &Path,
+    journal: Option<PathBuf>,
+    currency: Option<String>,
+) -> Result<Report, Failure> {
     let Translated { examples, missed, stats } = translated;
     let review_path = beside(output, REVIEW);
     let first_reason = missed.first().map(|m| m.reason.clone());
@@ -265,7 +135,7 @@ fn write(translated: Translated, output: &Path, journal: Option<PathBuf>) -> Res
     }
     write_examples(output, &examples)?;
     let review = (stats.missed > 0).then_some(review_path);
-    Ok(Report { stats, output: output.to_path_buf(), review, journal, first_reason })
+    Ok(Report { stats, output: output.to_path_buf(), review, journal, currency, first_reason })
 }
 
 impl Report {
@@ -278,6 +148,9 @@ impl Report {
             stats.seconds,
             self.output.display()
         ));
+        if let (Some(cost), Some(currency)) = (stats.cost, &self.currency) {
+            ui.say(format!("{} characters were sent, for about {cost:.2} {currency}", stats.characters_sent));
+        }
         if stats.already_translated > 0 {
             ui.say(format!("{} were translated already and passed through", stats.already_translated));
         }
@@ -304,6 +177,7 @@ impl Report {
             "output": self.output,
             "review_output": self.review,
             "journal": self.journal,
+            "currency": self.currency,
             "engine": config.engine,
             "from": config.from,
             "to": config.to,
@@ -319,16 +193,19 @@ impl Report {
 
 fn dry(input: &Path, output: &Path, config: &TranslateConfig, ui: &Ui) -> Outcome {
     let options: Options = config.options().map_err(failure)?;
-    let engine = open_engine(config)?;
+    let engines = open_engines(config)?;
     let examples = read_examples(input)?;
-    let journal = journal_path(output, config, engine.as_ref()).filter(|path| path.exists());
-    let journal = journal.map(|path| Journal::open(&path)).transpose().map_err(|e| failure(e.into()))?;
-    let survey = survey(&examples, &[engine.as_ref()], journal.as_ref(), &options).map_err(failure)?;
-    say_survey(&survey, ui);
-    Ok(Some(serde_json::to_value(survey)?))
+    let journal = journal_path(output, config, &engines).filter(|path| path.exists());
+    let journal = open_journal(journal.as_deref(), config, &engines)?;
+    let survey = survey(&examples, &in_order(&engines), journal.as_ref(), &options).map_err(failure)?;
+    let price = engines[0].price();
+    say_survey(&survey, price.as_ref(), ui);
+    let mut report = serde_json::to_value(survey)?;
+    report["currency"] = json!(price.map(|price| price.currency));
+    Ok(Some(report))
 }
 
-fn say_survey(survey: &Survey, ui: &Ui) {
+fn say_survey(survey: &Survey, price: Option<&Price>, ui: &Ui) {
     ui.say(format!(
         "{} examples, {} segments, {} different, {} in the journal; to send: {} texts, {} characters, {} requests",
         survey.examples,
@@ -339,29 +216,84 @@ fn say_survey(survey: &Survey, ui: &Ui) {
         survey.characters_to_send,
         survey.requests_to_send
     ));
+    let time = survey.seconds_at_rate_limit.map(|s| format!("at the rate limit {} at least", duration(s)));
+    let cost = survey.estimated_cost.zip(price).map(|(cost, price)| {
+        format!("about {cost:.2} {} at {} per million characters", price.currency, price.per_million)
+    });
+    let parts: Vec<String> = [time, cost].into_iter().flatten().collect();
+    if !parts.is_empty() {
+        ui.say(format!("estimate: {}", parts.join(", ")));
+    }
+}
+
+/// A time that a person can imagine: `42 s`, `13 min`, `5 h 20 min`.
+fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round();
+    match seconds {
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7200.0 => format!("{minutes} min"),
+        _ => format!("{} h {} min", (minutes / 60.0).floor(), minutes % 60.0),
+    }
+}
+
+/// The engine of `config` and those behind it, in order.
+fn open_engines(config: &TranslateConfig) -> Result<Vec<Box<dyn Engine>>, Failure> {
+    config.engines().iter().map(open_engine).collect()
+}
+
+fn in_order(engines: &[Box<dyn Engine>]) -> Vec<&dyn Engine> {
+    engines.iter().map(AsRef::as_ref).collect()
 }
 
 fn open_engine(config: &TranslateConfig) -> Result<Box<dyn Engine>, Failure> {
-    let key = match &config.api_key_env {
-        None => None,
-        Some(name) => match std::env::var(name) {
-            Ok(key) if !key.is_empty() => Some(key),
-            _ => {
-                return Err(Failure::usage(format!("the environment variable {name} holds no API key"))
-                    .hint(format!("export {name}=…, or leave out --api-key-env")));
-            }
-        },
-    };
+    let key = config.key_variable().and_then(|name| std::env::var(name).ok()).filter(|key| !key.is_empty());
+    if let (None, Some(name)) = (&key, &config.api_key_env) {
+        return Err(Failure::usage(format!("the environment variable {name} holds no API key"))
+            .hint(format!("export {name}=…, or leave out --api-key-env")));
+    }
     config.open_engine(key).map_err(failure)
 }
 
 /// `None` where nothing needs to be remembered.
-fn journal_path(output: &Path, config: &TranslateConfig, engine: &dyn Engine) -> Option<PathBuf> {
+fn journal_path(output: &Path, config: &TranslateConfig, engines: &[Box<dyn Engine>]) -> Option<PathBuf> {
     match &config.journal {
         Some(path) => Some(path.clone()),
-        None if engine.is_free() => None,
+        None if engines.iter().all(|engine| engine.is_free()) => None,
         None => Some(beside(output, "journal.sqlite")),
     }
+}
+
+/// The journal, unless it is plainly that of another recipe: of other engines, or of other languages.
+fn open_journal(
+    path: Option<&Path>,
+    config: &TranslateConfig,
+    engines: &[Box<dyn Engine>],
+) -> Result<Option<Journal>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let journal = Journal::open(path).map_err(|e| failure(e.into()))?;
+    let scopes = journal.scopes().map_err(|e| failure(e.into()))?;
+    let ours = |scope: &Scope| {
+        // What was asked for again is filed under `identity#2`, `identity#3`…
+        let name = scope.engine.split('#').next().unwrap_or_default();
+        let known = engines.iter().any(|engine| engine.identity() == name);
+        known && scope.pair.from == config.from && scope.pair.to == config.to
+    };
+    let theirs = scopes.first().filter(|_| !config.share_journal && !scopes.iter().any(ours));
+    // The content of a memory is part of its identity: a memory that has grown is no other recipe.
+    let Some(theirs) = theirs.filter(|_| !engines.iter().all(|engine| engine.is_free())) else {
+        return Ok(Some(journal));
+    };
+    Err(Failure::input(format!(
+        "the journal {} is of another recipe: it holds answers of `{}` from {} to {}; this run asks `{}` from {} to {}",
+        path.display(),
+        theirs.engine,
+        theirs.pair.from,
+        theirs.pair.to,
+        engines[0].identity(),
+        config.from,
+        config.to
+    ))
+    .hint("name another file with --journal, or let both recipes use it with --share-journal"))
 }
 
 fn beside(output: &Path, suffix: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use tolmach_corpus::CleanConfig;
 use tolmach_eval::EvalConfig;
 use tolmach_tokenize::{BUILT_IN_TEMPLATES, PromptTemplate};
 use tolmach_train::TrainConfig;
-use tolmach_translate::TranslateConfig;
+use tolmach_translate::{EngineKind, TranslateConfig};
 
 /// A valid run: every default filled in, paths as seen from the working folder, files known to be there.
 #[derive(Clone, Debug)]
@@ -246,7 +246,15 @@ pub fn translation(
             .hint("the languages are said in [data]; leave them out here"));
     }
     (section.from, section.to) = (from.to_string(), to.to_string());
-    section.memory = section.memory.map(|path| folder.join(path));
+    let mut engine = Some(&mut section);
+    while let Some(config) = engine {
+        config.memory = config.memory.take().map(|path| folder.join(path));
+        if config.engine == EngineKind::Marian {
+            let model = config.model.take().map(|model| folder.join(model));
+            config.model = model.map(|model| model.to_string_lossy().into_owned());
+        }
+        engine = config.fallback.as_deref_mut();
+    }
     section.journal = section.journal.map(|path| folder.join(path));
     section.options().map_err(|e| Failure::usage(format!("[translate] {e}")))?;
     Ok(Some(section))

@@ -106,15 +106,21 @@ fn clean(plan: &RunPlan, run: &RunFolder, ui: &Ui) -> Result<Done, Failure> {
 // ---- translate, and the split
 
 /// Settings that say how fast, not what.
-const PACE: [&str; 8] = [
+const PACE: [&str; 14] = [
     "memory",
     "journal",
+    "share_journal",
     "api_key_env",
     "concurrency",
     "max_characters",
     "max_segments",
+    "requests_per_second",
+    "characters_per_second",
     "timeout_seconds",
     "attempts",
+    "max_cost",
+    "price_per_million",
+    "currency",
 ];
 
 fn translate_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {

@@ -8,6 +8,9 @@ pub(super) struct Breaker {
     /// Whether the service ever answered. One that never did has a wrong address, not an outage.
     answered: bool,
     failures_in_a_row: u32,
+    /// The batch whose requests these were, and whether there were others.
+    batch: Option<usize>,
+    several: bool,
     /// How often it opened since the last answer.
     openings: u32,
     open: Option<Open>,
@@ -58,13 +61,16 @@ impl Breaker {
 
     /// The service answered with an error that may be the fault of one segment: it is there, no more.
     pub fn reached(&mut self) {
-        (self.failures_in_a_row, self.open) = (0, None);
+        *self = Breaker { answered: self.answered, openings: self.openings, ..Breaker::default() };
     }
 
-    /// A request got no answer.
-    pub fn failed(&mut self, probe: bool, retry: &RetryPolicy, now: Instant) -> Verdict {
+    /// A request for a part of `batch` got no answer. Requests for one batch only may fail by a text in it;
+    /// no text can be the fault of so many failures that halving the batch does not explain.
+    pub fn failed(&mut self, batch: usize, probe: bool, retry: &RetryPolicy, now: Instant) -> Verdict {
         self.failures_in_a_row += 1;
-        if self.failures_in_a_row < retry.attempts && self.open.is_none() {
+        self.several |= *self.batch.get_or_insert(batch) != batch;
+        let bearable = if self.several || !self.answered { retry.attempts } else { 4 * retry.attempts };
+        if self.failures_in_a_row < bearable && self.open.is_none() {
             return Verdict::Passing;
         }
         self.trip(probe, retry, now)
@@ -104,19 +110,23 @@ mod tests {
         let now = Instant::now();
         let mut breaker = Breaker::default();
         breaker.worked();
-        assert_eq!(breaker.failed(false, &RETRY, now), Verdict::Passing);
+        assert_eq!(breaker.failed(0, false, &RETRY, now), Verdict::Passing);
         breaker.worked();
-        for _ in 0..2 {
-            assert_eq!(breaker.failed(false, &RETRY, now), Verdict::Passing, "counted from the last answer");
+        for batch in 0..2 {
+            assert_eq!(
+                breaker.failed(batch, false, &RETRY, now),
+                Verdict::Passing,
+                "counted from the last answer"
+            );
         }
-        assert_eq!(breaker.failed(false, &RETRY, now), Verdict::Open(Duration::from_secs(10)));
+        assert_eq!(breaker.failed(0, false, &RETRY, now), Verdict::Open(Duration::from_secs(10)));
         // Requests that were under way fail too, and tell nothing new.
-        assert_eq!(breaker.failed(false, &RETRY, now), Verdict::Open(Duration::from_secs(10)));
+        assert_eq!(breaker.failed(0, false, &RETRY, now), Verdict::Open(Duration::from_secs(10)));
         assert_eq!(breaker.admit(now), Admission::Wait(now + Duration::from_secs(10)));
         let later = now + Duration::from_secs(11);
         assert_eq!(breaker.admit(later), Admission::Probe);
         assert!(matches!(breaker.admit(later), Admission::Wait(_)), "one probe at a time");
-        assert_eq!(breaker.failed(true, &RETRY, later), Verdict::Open(Duration::from_secs(20)));
+        assert_eq!(breaker.failed(0, true, &RETRY, later), Verdict::Open(Duration::from_secs(20)));
         let latest = later + Duration::from_secs(21);
         assert_eq!(breaker.admit(latest), Admission::Probe);
         breaker.worked();
@@ -124,16 +134,32 @@ mod tests {
     }
 
     #[test]
+    fn one_batch_alone_has_more_patience() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        breaker.worked();
+        for _ in 0..11 {
+            assert_eq!(breaker.failed(5, false, &RETRY, now), Verdict::Passing);
+        }
+        assert!(matches!(breaker.failed(5, false, &RETRY, now), Verdict::Open(_)));
+        breaker.worked();
+        for _ in 0..5 {
+            breaker.failed(5, false, &RETRY, now);
+        }
+        assert!(matches!(breaker.failed(6, false, &RETRY, now), Verdict::Open(_)), "it is not the batch");
+    }
+
+    #[test]
     fn probes_are_not_without_end_and_a_service_that_never_answered_gets_none() {
         let now = Instant::now();
         let mut breaker = Breaker::default();
-        breaker.failed(false, &RETRY, now);
-        breaker.failed(false, &RETRY, now);
-        assert_eq!(breaker.failed(false, &RETRY, now), Verdict::Down);
+        breaker.failed(0, false, &RETRY, now);
+        breaker.failed(0, false, &RETRY, now);
+        assert_eq!(breaker.failed(0, false, &RETRY, now), Verdict::Down);
 
         breaker.worked();
         assert!(matches!(breaker.trip(false, &RETRY, now), Verdict::Open(_)));
-        assert!(matches!(breaker.failed(true, &RETRY, now), Verdict::Open(_)));
-        assert_eq!(breaker.failed(true, &RETRY, now), Verdict::Down);
+        assert!(matches!(breaker.failed(0, true, &RETRY, now), Verdict::Open(_)));
+        assert_eq!(breaker.failed(0, true, &RETRY, now), Verdict::Down);
     }
 }

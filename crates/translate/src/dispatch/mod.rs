@@ -34,6 +34,10 @@ type Answers = Vec<(Answer, &'static str)>;
 /// Attempts at a request that is answered, but wrongly; then its batch is split.
 const FAULT_ATTEMPTS: u32 = 3;
 
+/// Notes on answers that took more than one request.
+pub(crate) const OTHER_SEPARATOR: &str = "asked again with another separator";
+pub(crate) const SMALLER_REQUEST: &str = "asked again in a smaller request";
+
 /// Faulty requests in a row and per worker, without one success between them, after which the service counts
 /// as broken. Finding the one bad segment of a batch of 50 by halving takes at most 6.
 const FAULTS_IN_A_ROW: usize = 8;
@@ -133,13 +137,13 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Ask `engine`, a way to speak to this service, for the segments in `batches`, each a request.
-    /// `receive` runs on the calling thread, with all news that are there.
+    /// Ask `engine` for the segments in `batches`, a request each. `receive` runs on the calling thread, with
+    /// all news that are there.
     pub fn ask<E>(
         &self,
         engine: &dyn Engine,
         segments: &[&str],
-        batches: Vec<Range<usize>>,
+        batches: &[Range<usize>],
         on_miscount: OnMiscount,
         mut receive: impl FnMut(Vec<News>) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
@@ -170,7 +174,7 @@ struct Round<'a> {
     price: Option<Price>,
     segments: &'a [&'a str],
     on_miscount: OnMiscount,
-    batches: Vec<Range<usize>>,
+    batches: &'a [Range<usize>],
     state: State,
 }
 
@@ -182,6 +186,8 @@ struct State {
     stop: AtomicBool,
     /// A batch was given up because of `cancel`.
     cut_short: AtomicBool,
+    /// Batches to be asked for once more when no others are left.
+    deferred: Mutex<Vec<Range<usize>>>,
     failure: Mutex<Option<Failure>>,
     last_fault: Mutex<Option<EngineError>>,
 }
@@ -191,13 +197,53 @@ enum Failure {
     Budget,
 }
 
+/// How a batch is asked for.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Which separator joins it, where it is joined.
+    separator: usize,
+    /// It is a part of a batch that failed.
+    smaller: bool,
+    /// It failed before, and it was not clear whether by its own fault: others were to be tried first.
+    deferred: bool,
+    /// Attempts while the service answers wrongly.
+    fault_attempts: u32,
+}
+
+impl Way {
+    const FIRST: Way = Way { separator: 0, smaller: false, deferred: false, fault_attempts: FAULT_ATTEMPTS };
+    const DEFERRED: Way = Way { deferred: true, ..Way::FIRST };
+    const SMALLER: Way = Way { smaller: true, fault_attempts: 2, ..Way::FIRST };
+
+    /// Attempts while the service does not answer but is not taken to be down.
+    fn attempts(self, retry: &RetryPolicy) -> u32 {
+        if self.smaller || self.deferred { self.fault_attempts.min(retry.attempts) } else { retry.attempts }
+    }
+
+    /// What there is to say about an answer; how it was cut comes first.
+    fn note(self, cut: &'static str) -> &'static str {
+        match self {
+            _ if !cut.is_empty() => cut,
+            Way { separator: 1.., .. } => OTHER_SEPARATOR,
+            Way { smaller: true, .. } => SMALLER_REQUEST,
+            _ => "",
+        }
+    }
+}
+
 /// Why a worker ends early; a failure is already noted in the state.
 struct Ended;
 
 impl Round<'_> {
     fn work(&self, news: &SyncSender<News>) {
         while let Some(batch) = self.batches.get(self.state.next.fetch_add(1, SeqCst)) {
-            if self.ask(batch.clone(), 0, FAULT_ATTEMPTS, news).is_err() {
+            if self.ask(batch.clone(), batch.start, Way::FIRST, news).is_err() {
+                return;
+            }
+        }
+        let next_deferred = || lock(&self.state.deferred).pop();
+        while let Some(batch) = next_deferred() {
+            if self.ask(batch.clone(), batch.start, Way::DEFERRED, news).is_err() {
                 return;
             }
         }
@@ -241,21 +287,23 @@ impl Round<'_> {
     }
 
     /// Get answers to `batch`: joined by another separator, then halved, where it fails as a whole.
-    fn ask(
-        &self,
-        batch: Range<usize>,
-        separator: usize,
-        fault_attempts: u32,
-        news: &SyncSender<News>,
-    ) -> Result<(), Ended> {
-        let error = match self.insist(batch.clone(), separator, fault_attempts, news)? {
+    /// `root` names the batch that this one is a part of.
+    fn ask(&self, batch: Range<usize>, root: usize, way: Way, news: &SyncSender<News>) -> Result<(), Ended> {
+        let successes = self.service.successes.load(SeqCst);
+        let error = match self.insist(batch.clone(), root, way, news)? {
             Ok(answers) => {
-                let answers = batch.zip(answers).map(|(i, (answer, note))| (i, answer, note));
+                let answers = batch.zip(answers).map(|(i, (answer, cut))| (i, answer, way.note(cut)));
                 return self.tell(news, News::Answers(answers.collect()));
             }
             Err(error) => error,
         };
         *lock(&self.state.last_fault) = Some(error.clone());
+        let unanswered = is_unanswered(&error);
+        if unanswered && !(way.deferred || way.smaller) && self.service.successes.load(SeqCst) == successes {
+            // Nobody was answered meanwhile: whether others are will tell.
+            lock(&self.state.deferred).push(batch);
+            return Ok(());
+        }
         // A refused size or a wrong count is no sign of a broken service.
         if matches!(error, EngineError::Fault(_)) && self.is_broken() {
             let verdict = self.breaker(|breaker, now| breaker.trip(false, self.service.retry, now));
@@ -266,11 +314,15 @@ impl Round<'_> {
             };
             self.service.faults.store(0, SeqCst);
             self.tell(news, News::Retry { error, pause })?;
-            return self.ask(batch, separator, fault_attempts, news);
+            return self.ask(batch, root, way, news);
         }
         let miscounted = matches!(error, EngineError::Miscount { .. });
-        if miscounted && batch.len() > 1 && self.engine.takes_one_text() && separator == 0 {
-            return self.ask(batch, 1, fault_attempts, news);
+        if miscounted && batch.len() > 1 && self.engine.takes_one_text() && way.separator == 0 {
+            return self.ask(batch, root, Way { separator: 1, ..way }, news);
+        }
+        if unanswered && batch.len() == 1 {
+            // The text is to blame, and not for what comes after it.
+            self.breaker(|breaker, _| breaker.reached());
         }
         let miss = match error {
             EngineError::Miscount { .. } if self.on_miscount == OnMiscount::Report => {
@@ -278,8 +330,8 @@ impl Round<'_> {
             }
             _ if batch.len() > 1 => {
                 let middle = batch.start + batch.len() / 2;
-                self.ask(batch.start..middle, 0, 2, news)?;
-                return self.ask(middle..batch.end, 0, 2, news);
+                self.ask(batch.start..middle, root, Way::SMALLER, news)?;
+                return self.ask(middle..batch.end, root, Way::SMALLER, news);
             }
             EngineError::TooLarge(message) => Miss::Refused(message),
             other => Miss::Failed(other.to_string()),
@@ -297,8 +349,8 @@ impl Round<'_> {
     fn insist(
         &self,
         batch: Range<usize>,
-        separator: usize,
-        fault_attempts: u32,
+        root: usize,
+        way: Way,
         news: &SyncSender<News>,
     ) -> Result<Result<Answers, EngineError>, Ended> {
         let retry = self.service.retry;
@@ -306,7 +358,7 @@ impl Round<'_> {
         let mut attempt = 0;
         let mut successes = self.service.successes.load(SeqCst);
         loop {
-            let (result, probe) = self.request(segments, separator)?;
+            let (result, probe) = self.request(segments, way.separator)?;
             let error = match result {
                 Ok(answers) => return Ok(Ok(answers)),
                 Err(error) => error,
@@ -320,18 +372,20 @@ impl Round<'_> {
             let verdict = match &error {
                 EngineError::Miscount { .. } | EngineError::TooLarge(_) => return Ok(Err(error)),
                 EngineError::Rejected { .. } => return Err(self.fail(Failure::Engine(error))),
-                EngineError::Fault(_) if attempt >= fault_attempts.min(retry.attempts) => {
+                EngineError::Fault(_) if attempt >= way.fault_attempts.min(retry.attempts) => {
                     return Ok(Err(error));
                 }
                 EngineError::Fault(_) => Verdict::Passing,
                 EngineError::SlowDown { .. } if !probe && attempt < retry.attempts => Verdict::Passing,
                 EngineError::SlowDown { .. } => self.breaker(|b, now| b.trip(probe, retry, now)),
-                EngineError::Unreachable(_) => self.breaker(|b, now| b.failed(probe, retry, now)),
+                EngineError::Unreachable(_) => self.breaker(|b, now| b.failed(root, probe, retry, now)),
             };
             match verdict {
                 Verdict::Down => return Err(self.fail(Failure::Engine(error))),
                 // Others are answered, this request never is: perhaps it is too much at a time.
-                Verdict::Passing if attempt >= retry.attempts => return Ok(Err(error)),
+                Verdict::Passing if is_unanswered(&error) && attempt >= way.attempts(retry) => {
+                    return Ok(Err(error));
+                }
                 Verdict::Passing => self.pause(error, attempt, news)?,
                 Verdict::Open(pause) => {
                     attempt = 0;
@@ -475,6 +529,10 @@ impl Round<'_> {
         lock(&self.state.failure).get_or_insert(failure);
         Ended
     }
+}
+
+fn is_unanswered(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unreachable(_))
 }
 
 /// A worker that panicked leaves nothing half-written behind these locks.

@@ -3,14 +3,15 @@
 //! Protocol: <https://docs.libretranslate.com>. `q` is a string or an array of strings and the answer's
 //! `translatedText` has the same shape; every error is `{"error": "…"}` with a status.
 
+use super::Setup;
 use crate::Error;
 use crate::LanguagePair;
-use crate::engine::{Answer, Engine, EngineError, Limits, Miss};
-use crate::http::{Http, Response, excerpt};
+use crate::engine::{Answer, Engine, EngineError, Limits, Miss, Price};
+use crate::http::{self, Http, Response};
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const KEY_HINT: &str = "give the name of the environment variable that holds the key with --api-key-env";
 
@@ -21,6 +22,7 @@ pub struct LibreTranslate {
     languages: Url,
     api_key: Option<String>,
     limits: Limits,
+    price: Option<Price>,
 }
 
 /// One language that the server offers, as `GET /languages` lists it.
@@ -33,45 +35,30 @@ struct Language {
 }
 
 impl LibreTranslate {
-    /// An engine that talks to the server at `endpoint` (`http://localhost:5000`).
+    /// An engine that talks to the server at `setup.endpoint` (`http://localhost:5000`).
     ///
     /// # Errors
-    /// `endpoint` is no HTTP address, or HTTP cannot be set up.
-    pub fn new(
-        endpoint: &str,
-        api_key: Option<String>,
-        limits: Limits,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
-        let base = Url::parse(endpoint).ok();
-        let base = base.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let base = base.ok_or_else(|| {
-            Error::Config(format!(
-                "`endpoint`: {endpoint:?} is no HTTP address; expected one like \"http://localhost:5000\""
-            ))
-        })?;
-        let root = base.path().trim_end_matches('/').trim_end_matches("/translate").trim_end_matches('/');
-        let route = |name: &str| {
-            let mut url = base.clone();
-            url.set_path(&format!("{root}/{name}"));
-            url
-        };
+    /// The endpoint is no HTTP address, or HTTP cannot be set up.
+    pub(crate) fn new(setup: Setup) -> Result<Self, Error> {
+        let base = http::endpoint(setup.endpoint.as_deref().unwrap_or_default(), "http://localhost:5000")?;
+        let translate = http::route(&base, "/translate");
+        let mut languages = translate.clone();
+        let root = translate.path().strip_suffix("/translate").unwrap_or_default();
+        languages.set_path(&format!("{root}/languages"));
+        let http = Http::new(setup.timeout)?;
         Ok(Self {
-            translate: route("translate"),
-            languages: route("languages"),
-            http: Http::new(timeout)?,
-            api_key,
-            limits,
+            http,
+            translate,
+            languages,
+            api_key: setup.api_key,
+            limits: setup.limits,
+            price: setup.price,
         })
     }
 
-    fn failure(&self, response: &Response) -> EngineError {
-        let said = serde_json::from_str::<Value>(&response.body)
-            .ok()
-            .and_then(|body| body.get("error")?.as_str().map(str::to_string))
-            .unwrap_or_else(|| excerpt(&response.body));
-        let message = format!("{} answers {}: {said}", self.translate, response.status);
-        let said = said.to_lowercase();
+    fn failure(response: &Response) -> EngineError {
+        let message = response.message(&["/error"]);
+        let said = message.to_lowercase();
         match response.status {
             // "request (2100) exceeds text limit (2000)", for characters and for segments alike.
             StatusCode::BAD_REQUEST if said.contains("exceeds") => EngineError::TooLarge(message),
@@ -98,10 +85,14 @@ impl Engine for LibreTranslate {
         self.limits
     }
 
+    fn price(&self) -> Option<Price> {
+        self.price.clone()
+    }
+
     /// Ask for the language list. A server without one is given the benefit of the doubt:
     /// the first request will tell.
     fn check(&self, pair: &LanguagePair) -> Result<(), EngineError> {
-        let response = self.http.get(self.languages.clone())?;
+        let response = self.http.get(&self.languages, &HeaderMap::new())?;
         let Ok(languages) = serde_json::from_str::<Vec<Language>>(&response.body) else { return Ok(()) };
         if !response.status.is_success() || languages.is_empty() {
             return Ok(());
@@ -135,20 +126,13 @@ impl Engine for LibreTranslate {
         if let Some(key) = &self.api_key {
             body["api_key"] = json!(key);
         }
-        let response = self.http.post(self.translate.clone(), &body)?;
+        let response = self.http.post(&self.translate, &HeaderMap::new(), &body)?;
         if response.status != StatusCode::OK {
-            return Err(self.failure(&response));
+            return Err(Self::failure(&response));
         }
-        let answer: Value = serde_json::from_str(&response.body).map_err(|_| {
-            EngineError::Fault(format!("{} answers no JSON: {:?}", self.translate, excerpt(&response.body)))
-        })?;
-        targets(answer.get("translatedText"), segments.len()).unwrap_or_else(|| {
-            Err(EngineError::Fault(format!(
-                "{} answers without `translatedText`: {}",
-                self.translate,
-                excerpt(&response.body)
-            )))
-        })
+        let answer = response.json()?;
+        targets(answer.get("translatedText"), segments.len())
+            .unwrap_or_else(|| Err(response.unexpected("`translatedText`")))
     }
 }
 
@@ -174,14 +158,15 @@ mod tests {
     use super::*;
 
     fn engine(endpoint: &str) -> Result<LibreTranslate, Error> {
-        let limits = Limits { characters: 100, segments: 10, ..Limits::UNLIMITED };
-        LibreTranslate::new(endpoint, None, limits, Duration::from_secs(1))
+        LibreTranslate::new(Setup { endpoint: Some(endpoint.to_string()), ..Setup::default() })
     }
 
     #[test]
     fn the_endpoint_is_taken_with_or_without_the_route() {
         for endpoint in ["http://a.example/lt", "http://a.example/lt/", "http://a.example/lt/translate"] {
-            assert_eq!(engine(endpoint).unwrap().translate.as_str(), "http://a.example/lt/translate");
+            let engine = engine(endpoint).unwrap();
+            assert_eq!(engine.translate.as_str(), "http://a.example/lt/translate");
+            assert_eq!(engine.languages.as_str(), "http://a.example/lt/languages");
         }
         for endpoint in ["localhost:5000", "ftp://a.example", "", "http://"] {
             assert!(matches!(engine(endpoint), Err(Error::Config(_))), "{endpoint}");

@@ -70,7 +70,7 @@ fn what_was_answered_before_a_failure_is_stored() {
         _ => error(403, "Too many request limits violations"),
     });
     let mut run = Run::against(&server.mock.uri());
-    run.config.concurrency = 1;
+    run.config.concurrency = Some(1);
     let dir = tempfile::tempdir().unwrap();
     match run.translate(&examples(40), Some(&mut journal(&dir))) {
         Err(Error::Engine { stored: 24, .. }) => {}

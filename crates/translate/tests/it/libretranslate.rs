@@ -54,7 +54,7 @@ fn a_request_is_what_the_protocol_says() {
 fn batches_respect_the_characters() {
     let server = Server::start(|_, texts| good(texts));
     let mut run = Run::against(&server.mock.uri());
-    run.config.max_characters = 20;
+    run.config.max_characters = Some(20);
     assert_complete(&run.translate(&examples(30), None).unwrap(), 30);
     for texts in server.log.requests.lock().unwrap().iter() {
         assert!(texts.iter().map(|t| t.chars().count()).sum::<usize>() <= 20, "{texts:?}");
@@ -68,7 +68,7 @@ fn a_limit_of_the_server_splits_the_batch() {
         n => error(400, &format!("Invalid request: request ({n}) exceeds text limit (1)")),
     });
     let mut run = Run::against(&server.mock.uri());
-    (run.config.max_segments, run.config.concurrency) = (50, 4);
+    (run.config.max_segments, run.config.concurrency) = (Some(50), Some(4));
     assert_complete(&run.translate(&examples(100), None).unwrap(), 100);
 }
 
@@ -197,7 +197,7 @@ fn what_will_never_work_is_tried_once() {
     for (status, message, hint) in wrong {
         let server = Server::start(move |_, _| error(status, message));
         let mut run = Run::against(&server.mock.uri());
-        run.config.concurrency = 1;
+        run.config.concurrency = Some(1);
         let (_, e) = engine_error(run.translate(&examples(40), None));
         assert!(e.to_string().contains(message), "{e}");
         assert!(e.hint().unwrap().contains(hint), "{e:?}");

@@ -4,5 +4,8 @@
 mod economy;
 mod hostile;
 mod libretranslate;
+mod outage;
+mod services;
 mod support;
 mod trust;
+mod wire;

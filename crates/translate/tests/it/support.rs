@@ -140,8 +140,9 @@ impl Run {
             engine: EngineKind::LibreTranslate,
             endpoint: Some(endpoint.to_string()),
             timeout_seconds: 5,
-            max_segments: 8,
-            concurrency: 2,
+            max_characters: Some(2000),
+            max_segments: Some(8),
+            concurrency: Some(2),
             ..TranslateConfig::default()
         };
         let retry = RetryPolicy {
