@@ -257,7 +257,79 @@ fn moments(count: usize, below: usize) -> Vec<usize> {
 }
 
 #[test]
-fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_bytes() {
+fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_translations() {
+    let work = Work::new(300);
+    let server = Server::with(Manners::Hostile, Duration::from_millis(2));
+    let (report, _) = finish(&work.libretranslate("whole.jsonl", &server).output().unwrap(), 0);
+    assert!(report["repaired"].as_u64().unwrap() > 50, "{report}");
+    let whole = server.asked().len();
+
+    let server = Server::with(Manners::Hostile, Duration::from_millis(2));
+    let mut kills = 0;
+    for segments in moments(20, 60) {
+        let before = server.asked().len();
+        let mut child = start(work.libretranslate("killed.jsonl", &server));
+        let ended = loop {
+            if child.try_wait().unwrap().is_some() {
+                break true;
+            }
+            if server.asked().len() >= before + segments {
+                break false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        if ended {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert_eq!(kills, 20, "the run must be longer than its kills");
+    finish(&work.libretranslate("killed.jsonl", &server).output().unwrap(), 0);
+    // Which repair mended a segment depends on the request that a kill cut off, so the record of repairs
+    // may differ; everything else is the uninterrupted run's.
+    let rows = |name: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(work.path(name)).unwrap_or_default();
+        let row = |line: &str| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            if let Some(translation) = row.get_mut("translation").and_then(Value::as_object_mut) {
+                translation.remove("repairs");
+            }
+            row
+        };
+        text.lines().map(row).collect()
+    };
+    for suffix in ["", ".review.jsonl"] {
+        let [killed, whole] = ["killed", "whole"].map(|name| rows(&format!("{name}.jsonl{suffix}")));
+        assert_eq!(killed.len(), whole.len(), "{suffix}");
+        for (killed, whole) in killed.iter().zip(&whole) {
+            assert_eq!(killed, whole, "{suffix}");
+        }
+    }
+    // Per kill, the answers on their way: two workers and a queue of four requests of five segments.
+    assert!(asked.len() <= whole + 5 * 8 * 5, "{} segments asked", asked.len());
+    assert_eq!(
+        std::fs::read(work.path("killed.jsonl")).unwrap(),
+        std::fs::read(work.path("whole.jsonl")).unwrap(),
+        "byte for byte the uninterrupted run"
+    );
+    let left: Vec<_> = std::fs::read_dir(work.dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".tmp")), "{left:?}");
+}
+
+/// Moments at which a run is killed, as numbers of segments asked for: any, but the same in every run.
+fn moments(count: usize, below: usize) -> Vec<usize> {
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + (state >> 33) as usize % below
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[test]
+fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_translations() {
     let work = Work::new(300);
     let server = Server::with(Manners::Hostile, Duration::from_millis(2));
     let (report, _) = finish(&work.libretranslate("whole.jsonl", &server).output().unwrap(), 0);
