@@ -27,6 +27,7 @@ impl<B: Backend> Decoder<B> {
     ///
     /// # Errors
     /// A token id outside the vocabulary; those of the two functions.
+    #[allow(clippy::needless_pass_by_value, reason = "as `Decoder::load`: the model owns its backend")]
     pub fn logits_of_weights<E: From<Error>>(
         backend: Arc<B>,
         config: &Config,

@@ -31,6 +31,7 @@ pub struct DeepL {
 impl DeepL {
     /// # Errors
     /// The key is missing or none, the endpoint is no HTTP address, or HTTP cannot be set up.
+    #[allow(clippy::needless_pass_by_value, reason = "every engine is made from its setup")]
     pub(crate) fn new(setup: Setup) -> Result<Self, Error> {
         let key = setup.key("deepl", "DEEPL_API_KEY")?;
         let is_free = key.ends_with(":fx");

@@ -43,7 +43,7 @@ fn answer_all(stream: TcpStream, hostile: &Hostile, failures: &AtomicUsize) -> s
             }
             Err(EngineError::Unreachable(_)) => {
                 // One in eight keeps the client waiting for ever, the others stop in mid-answer.
-                if failures.fetch_add(1, SeqCst) % 8 == 0 {
+                if failures.fetch_add(1, SeqCst).is_multiple_of(8) {
                     thread::sleep(Duration::from_secs(3));
                 } else {
                     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{{\"data\": [")?;
