@@ -1,7 +1,9 @@
 //! The forms in which a segment is put to an engine, and how its answers become a target again.
 
 use crate::engine::Manner;
-use crate::structure::{Hide, Marked, Style, has_translatable, is_edge, is_line_break, sentences};
+use crate::structure::{
+    Hide, Marked, Style, cut_to_fit, has_translatable, is_edge, is_line_break, sentences,
+};
 use crate::verify::{Checker, Verdict};
 use std::borrow::Cow;
 
@@ -69,7 +71,11 @@ impl<'a> Form<'a> {
         let too_long = segment.len() > longest && segment.chars().count() > longest;
         let by_sentence = way.by_sentence || (too_long && way.hide != Hide::Nothing);
         let cut = if by_sentence { sentences(segment) } else { vec![segment] };
-        let pieces = cut.into_iter().map(|text| {
+        let fitted = cut.into_iter().flat_map(|text| match way.hide {
+            Hide::Nothing if !way.by_sentence => vec![text],
+            _ => cut_to_fit(text, longest),
+        });
+        let pieces = fitted.map(|text| {
             let source = text.trim_end_matches(is_edge);
             let marked = has_translatable(source).then(|| Marked::new(source, way.hide, way.style));
             Piece { source, gap: &text[source.len()..], marked }
@@ -196,6 +202,7 @@ mod tests {
         let text = "One sentence here. Another one there.";
         assert_eq!(Form::new(text, &LINES[0], 20).texts().count(), 2);
         assert_eq!(Form::new(text, &LINES[0], 100).texts().count(), 1);
+        assert_eq!(Form::new("no end of it, and on and on", &LINES[0], 20).texts().count(), 2);
         assert_eq!(Form::new(text, &LOOKUP[0], 20).texts().count(), 1);
     }
 }

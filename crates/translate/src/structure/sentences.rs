@@ -36,6 +36,42 @@ pub fn sentences(text: &str) -> Vec<&str> {
     out
 }
 
+/// Pieces of `text` of up to `longest` characters, as far as its words allow that: cut behind a comma or its
+/// like where there is one in the second half of a piece, else between words. Their concatenation is `text`.
+pub(crate) fn cut_to_fit(text: &str, longest: usize) -> Vec<&str> {
+    let hard = hard_parts(text);
+    let (mut out, mut start) = (Vec::new(), 0);
+    let (mut words, mut clause) = (None, None);
+    let (mut length, mut space_before) = (0usize, false);
+    for (at, c) in text.char_indices() {
+        // A piece may end where a word begins outside of everything protected.
+        if space_before
+            && !c.is_whitespace()
+            && !hard.iter().any(|part| part.at.start < at && at < part.at.end)
+        {
+            words = Some((at, length));
+            let ends_clause = text[start..at].trim_end().ends_with([',', ';', ':', ')', '—', '–']);
+            if ends_clause && length * 2 > longest {
+                clause = words;
+            }
+        }
+        if length >= longest
+            && let Some((end, taken)) = clause.or(words)
+        {
+            out.push(&text[start..end]);
+            start = end;
+            length -= taken;
+            (words, clause) = (None, None);
+        }
+        length += 1;
+        space_before = c.is_whitespace();
+    }
+    if start < text.len() {
+        out.push(&text[start..]);
+    }
+    out
+}
+
 /// How many sentences `text` has.
 pub fn count(text: &str) -> usize {
     sentences(text).len()
@@ -122,5 +158,18 @@ mod tests {
             assert_eq!(sentences(text).concat(), text);
         }
         assert_eq!(count("Раз. Два! Три?"), count("One. Two! Three?"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_between_words() {
+        assert_eq!(cut_to_fit("one, two three four five", 12), ["one, two ", "three four ", "five"]);
+        assert_eq!(cut_to_fit("one two, three four", 12), ["one two, ", "three four"]);
+        assert_eq!(cut_to_fit("short", 12), ["short"]);
+        assert_eq!(cut_to_fit("unbreakable", 4), ["unbreakable"]);
+        assert_eq!(cut_to_fit("say `a b c d e f` now", 10), ["say ", "`a b c d e f` ", "now"]);
+        let long = "слово, и ещё одно слово без конца ".repeat(40);
+        let pieces = cut_to_fit(&long, 100);
+        assert_eq!(pieces.concat(), long);
+        assert!(pieces.iter().all(|piece| piece.trim_end().chars().count() <= 100));
     }
 }

@@ -247,17 +247,18 @@ fn protected(source: &str, target: &str) -> Option<Finding> {
 /// Sentences that were dropped or merged, or that came from nowhere.
 fn sentences(source: &str, target: &str) -> Verdict {
     let (of_source, of_target) = (sentence_count(source), sentence_count(target));
+    let (stops_of_source, stops_of_target) = (stops(source), stops(target));
     let finding = Finding::Sentences { source: of_source, target: of_target };
-    if of_target > of_source && of_target - of_source <= 1 + of_source / 4 {
-        // One more is what an unknown abbreviation looks like.
-        Verdict::Doubt(finding)
-    } else if of_source != of_target {
-        Verdict::Fail(finding)
-    } else if of_source > 1 && stops(target) < stops(source) {
-        // An abbreviation is gone, or an unknown one makes up for a sentence that is.
+    if stops_of_source == stops_of_target {
+        // As many, however many of them belong to abbreviations.
+        Verdict::Pass
+    } else if of_source == of_target && (of_source == 1 || stops_of_target > stops_of_source) {
+        Verdict::Pass
+    } else if of_target >= of_source && of_target - of_source <= 1 + of_source / 4 {
+        // An abbreviation is gone or unknown, or it makes up for a sentence that is gone.
         Verdict::Doubt(finding)
     } else {
-        Verdict::Pass
+        Verdict::Fail(finding)
     }
 }
 
@@ -266,11 +267,12 @@ fn edges(source: &str, target: &str) -> Verdict {
     let ends = |text: &str| {
         text.trim_end_matches(|c: char| !c.is_alphanumeric() && !is_terminator(c)).ends_with(is_terminator)
     };
-    if ends(source) && !ends(target) {
+    let goes_on = |text: &str| text.ends_with([',', ';']);
+    if ends(source) && !ends(target) || goes_on(target) && !goes_on(source) {
         return Verdict::Fail(Finding::Torn);
     }
     // `iPad` and `IT` tell nothing, nor do letters without case.
-    let mut start = source.chars();
+    let mut start = source.trim_start_matches(|c: char| !c.is_alphanumeric()).chars();
     let capital = start.next().is_some_and(char::is_uppercase)
         && !start.next().is_some_and(|c| c.is_uppercase() || c.is_numeric());
     let word = target.trim_start_matches(|c: char| !c.is_alphabetic());

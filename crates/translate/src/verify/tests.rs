@@ -62,6 +62,7 @@ fn fairseq_5108_dropped_and_merged_sentences_are_noticed() {
 #[test]
 fn torn_sentences_are_noticed() {
     assert_eq!(finding("I came home.", "Я пришёл домой,"), Finding::Torn);
+    assert_eq!(finding("Say \"I am here.\"", "Скажи «Я здесь.»,"), Finding::Torn);
     assert_eq!(check("It was late.", "было поздно."), Verdict::Doubt(Finding::Torn));
     assert_eq!(check("\"It was late.\"", "«Было поздно».",), Verdict::Pass);
 }
@@ -98,4 +99,12 @@ fn languages_of_one_script_are_told_by_statistics() {
     assert_eq!(german.check(source, french), Verdict::Fail(Finding::WrongLanguage { found: "French" }));
     assert_eq!(german.check("Berlin", "Berlin"), Verdict::Doubt(Finding::Untranslated));
     assert_eq!(german.check("the house", "the house"), Verdict::Fail(Finding::Untranslated));
+}
+
+#[test]
+fn the_first_word_may_stand_behind_a_bar() {
+    assert_eq!(
+        check("| Sales | Qty |   Date    |", "| салес | чты |   дате    |"),
+        Verdict::Doubt(Finding::Torn)
+    );
 }
