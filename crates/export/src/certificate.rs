@@ -55,6 +55,13 @@ impl Certificate {
         self.failures.is_empty()
     }
 
+    /// The merge is exact, every number is rounded as the format has it, and all but the logits is equal: it is
+    /// the format that costs too much.
+    pub fn is_coarse(&self) -> bool {
+        let logits = self.logits.as_ref().map_or(0, |figures| figures.failures().len());
+        self.merged.is_some() && logits > 0 && logits == self.failures.len()
+    }
+
     /// # Errors
     /// The certificate says that the export is not the model.
     pub fn require(self) -> Result<Self> {

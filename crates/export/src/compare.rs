@@ -76,7 +76,7 @@ pub struct Bounds {
 impl Bounds {
     /// The same numbers, summed in another order.
     pub const EXACT: Bounds =
-        Bounds { max_abs: 1e-4, max_abs_relative: 2e-4, kl_mean: 1e-6, decided_agreement: 1.0, lead: 1e-3 };
+        Bounds { max_abs: 1e-4, max_abs_relative: 2e-4, kl_mean: 1e-6, decided_agreement: 1.0, lead: 0.01 };
     const HALF: Bounds =
         Bounds { max_abs: 0.05, max_abs_relative: 0.05, kl_mean: 1e-3, decided_agreement: 0.98, lead: 0.1 };
     const EIGHT_BITS: Bounds =

@@ -49,9 +49,13 @@ impl Error {
             Error::NotOurs { .. } | Error::OwnInput { .. } => {
                 Some("give the result a folder of its own with -o")
             }
+            Error::NotEqual(certificate) if certificate.is_coarse() => Some(
+                "nothing was left under the final name; this type is too coarse for this model, one with more \
+                 bits is not (--type q8_0 or f16, --dtype f32)",
+            ),
             Error::NotEqual(_) => Some(
-                "nothing was left under the final name; try a type with more bits (--type q8_0, --dtype f32). \
-                 If that fails too, it is a bug of this program: please report it with the figures",
+                "nothing was left under the final name; either the format cannot express this model, or this \
+                 program has a bug: please report it with these figures",
             ),
             _ => None,
         }

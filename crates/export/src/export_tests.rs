@@ -146,6 +146,7 @@ fn unsloth_976_an_export_that_is_not_the_model_leaves_nothing() {
     let merged = certificate.merged.as_ref().unwrap();
     assert!(merged.failures().is_empty(), "{merged:?} {:?}", certificate.logits);
     assert!(error.to_string().contains("not the model that was trained"), "{error}");
+    assert!(error.hint().unwrap().contains("more bits"), "{:?}", error.hint());
     assert_eq!(names(folders.dir.path()), ["adapter", "base"]);
     export(&folders, &target, None).gguf(TensorType::F16, &mut |_| {}).unwrap();
 }

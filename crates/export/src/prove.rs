@@ -9,7 +9,7 @@
 use crate::certificate::{Certificate, WeightFigures};
 use crate::compare::{Bounds, Figures, Logits, PackedPrompts, compare};
 use crate::error::{Error, Result};
-use crate::gguf::{Encoder, GgufModel, TensorType};
+use crate::gguf::{Encoder, GgufModel, TensorType, TokenKind, VocabularyModel};
 use crate::prompts::{SPACED, TEXTS, prompts};
 use crate::source::{Source, Tensor, logits, tensors};
 use serde_json::Value;
@@ -184,15 +184,13 @@ impl<'a> Live<'a> {
         }
         let spelled = |id| found.token_text(id);
         check_tokens(own, own.vocab_size().max(found.vocab_size()), &spelled, certificate);
-        let mut equal = 0;
+        let mut other = Vec::new();
         for text in TEXTS.iter().chain(&SPACED) {
-            if own.encode(text, true)?.ids == found.encode(text, true)?.ids {
-                equal += 1;
-            } else {
-                certificate.failures.push(format!("the text {text:?} becomes other tokens"));
+            if own.encode(text, true)?.ids != found.encode(text, true)?.ids {
+                other.push(*text);
             }
         }
-        certificate.equal_texts = Some(equal);
+        note_texts(&other, TEXTS.len() + SPACED.len(), certificate);
         Ok(())
     }
 
@@ -224,10 +222,14 @@ impl<'a> Live<'a> {
             }
         };
         let same = |text: &str| own.encode(text, true).ok().map(|t| t.ids) == encoder.encode(text).ok();
-        for text in TEXTS.iter().filter(|text| !same(text)) {
-            certificate.failures.push(format!("the text {text:?} becomes other tokens"));
+        let other: Vec<&str> = TEXTS.into_iter().filter(|text| !same(text)).collect();
+        note_texts(&other, TEXTS.len(), certificate);
+        let own_symbols = found.kinds.iter().filter(|kind| **kind == TokenKind::UserDefined).count();
+        if own_symbols > 0 && matches!(found.model, VocabularyModel::Llama { .. }) {
+            certificate.warnings.push(format!(
+                "there are {own_symbols} user-defined symbols; llama.cpp may cut the text around them otherwise"
+            ));
         }
-        certificate.equal_texts = Some(TEXTS.iter().chain(&SPACED).filter(|text| same(text)).count());
         if !SPACED.iter().all(|text| same(text)) {
             let warning = "runs of spaces become other tokens: llama.cpp keeps what this tokenizer squeezes";
             certificate.warnings.push(warning.into());
@@ -245,6 +247,15 @@ fn note(found: Option<Figures>, what: &str, certificate: &mut Certificate) -> Op
         None => certificate.failures.push(format!("{what}the vocabulary has another size")),
     }
     found
+}
+
+/// Keep how many of `all` texts are cut alike, and one that is not.
+fn note_texts(other: &[&str], all: usize, certificate: &mut Certificate) {
+    certificate.equal_texts = Some(all - other.len());
+    if let Some(first) = other.first() {
+        let message = format!("{} of {all} texts become other tokens, the first is {first:?}", other.len());
+        certificate.failures.push(message);
+    }
 }
 
 fn check_tokens(
