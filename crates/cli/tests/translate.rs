@@ -257,7 +257,7 @@ fn moments(count: usize, below: usize) -> Vec<usize> {
 }
 
 #[test]
-fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_translations() {
+fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_bytes() {
     let work = Work::new(300);
     let server = Server::with(Manners::Hostile, Duration::from_millis(2));
     let (report, _) = finish(&work.libretranslate("whole.jsonl", &server).output().unwrap(), 0);
@@ -287,25 +287,9 @@ fn killed_twenty_times_under_a_hostile_service_it_emits_the_same_translations() 
     }
     assert_eq!(kills, 20, "the run must be longer than its kills");
     finish(&work.libretranslate("killed.jsonl", &server).output().unwrap(), 0);
-    // Which repair mended a segment depends on the request that a kill cut off, so the record of repairs
-    // may differ; everything else is the uninterrupted run's.
-    let rows = |name: &str| -> Vec<Value> {
-        let text = std::fs::read_to_string(work.path(name)).unwrap_or_default();
-        let row = |line: &str| {
-            let mut row: Value = serde_json::from_str(line).unwrap();
-            if let Some(translation) = row.get_mut("translation").and_then(Value::as_object_mut) {
-                translation.remove("repairs");
-            }
-            row
-        };
-        text.lines().map(row).collect()
-    };
     for suffix in ["", ".review.jsonl"] {
-        let [killed, whole] = ["killed", "whole"].map(|name| rows(&format!("{name}.jsonl{suffix}")));
-        assert_eq!(killed.len(), whole.len(), "{suffix}");
-        for (killed, whole) in killed.iter().zip(&whole) {
-            assert_eq!(killed, whole, "{suffix}");
-        }
+        let read = |name: &str| std::fs::read(work.path(&format!("{name}{suffix}"))).ok();
+        assert_eq!(read("killed.jsonl"), read("whole.jsonl"), "byte for byte the uninterrupted run{suffix}");
     }
     // Per kill, the answers on their way: two workers and a queue of four requests of five segments.
     let asked = server.asked().len();
@@ -459,4 +443,158 @@ fn two_runs_on_one_journal_are_refused() {
     assert!(messages.contains("shared.sqlite") && messages.contains("another process"), "{messages}");
     first.kill().unwrap();
     first.wait().unwrap();
+}
+
+/// A service that answers every request with the same.
+fn always(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut reader = BufReader::new(stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some((name, value)) = line.split_once(':')
+                    && name.eq_ignore_ascii_case("content-length")
+                {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            drop(reader.read_exact(&mut vec![0; length]));
+            drop(reader.into_inner().write_all(answer.as_bytes()));
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn a_journal_of_another_recipe_is_left_as_it_is() {
+    let work = Work::new(5);
+    let server = Server::start(Duration::ZERO);
+    finish(&work.libretranslate("out.jsonl", &server).output().unwrap(), 0);
+    let asked = server.asked().len();
+
+    let into_german = |more: &[&str]| {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("tolmach"));
+        command.current_dir(work.dir.path()).args([
+            "translate",
+            "in.jsonl",
+            "-o",
+            "german.jsonl",
+            "--to",
+            "de",
+        ]);
+        command.args(["--engine", "libretranslate", "--endpoint", &server.endpoint, "--json"]);
+        command.args(["--journal", "out.jsonl.journal.sqlite"]).args(more);
+        command.output().unwrap()
+    };
+    let (_, messages) = finish(&into_german(&[]), 3);
+    assert!(messages.contains("of another recipe") && messages.contains("from en to ru"), "{messages}");
+    assert!(messages.contains("hint:") && messages.contains("--share-journal"), "{messages}");
+    assert_eq!(server.asked().len(), asked, "nothing is sent");
+
+    let (report, _) = finish(&work.libretranslate("out.jsonl", &server).arg("--force").output().unwrap(), 0);
+    assert_eq!(report["requests"], 0, "the journal is whole: {report}");
+    let shared = into_german(&["--share-journal", "--dry-run"]);
+    assert_eq!(finish(&shared, 0).0["journal_hits"], 0);
+}
+
+#[test]
+fn a_journal_of_a_newer_program_is_left_as_it_is() {
+    let work = Work::new(5);
+    let server = Server::start(Duration::ZERO);
+    finish(&work.libretranslate("out.jsonl", &server).output().unwrap(), 0);
+    let path = work.path("out.jsonl.journal.sqlite");
+    // The header of an SQLite file holds its user version at byte 60.
+    let mut newer = std::fs::read(&path).unwrap();
+    newer[60..64].copy_from_slice(&99u32.to_be_bytes());
+    std::fs::write(&path, &newer).unwrap();
+    let (_, messages) =
+        finish(&work.libretranslate("out.jsonl", &server).arg("--force").output().unwrap(), 3);
+    assert!(messages.contains("version 99") && messages.contains("hint:"), "{messages}");
+    assert_eq!(std::fs::read(&path).unwrap(), newer);
+}
+
+#[test]
+fn money_is_estimated_before_and_never_exceeded() {
+    let work = Work::new(50);
+    let server = Server::start(Duration::ZERO);
+    let with = |more: &[&str]| {
+        let mut command = work.libretranslate("out.jsonl", &server);
+        command.args(["--price-per-million", "1000", "--currency", "EUR", "--requests-per-second", "500"]);
+        command.args(more).output().unwrap()
+    };
+    let (estimate, messages) = finish(&with(&["--dry-run"]), 0);
+    let cost = estimate["estimated_cost"].as_f64().unwrap();
+    assert!((cost - estimate["characters_to_send"].as_f64().unwrap() / 1000.0).abs() < 1e-9, "{estimate}");
+    assert_eq!(estimate["currency"], "EUR");
+    assert!(
+        messages.contains(&format!("about {cost:.2} EUR")) && messages.contains("rate limit"),
+        "{messages}"
+    );
+
+    let (_, messages) = finish(&with(&["--max-cost", "0.01"]), 2);
+    assert!(messages.contains("max_cost") && messages.contains("hint:"), "{messages}");
+    assert_eq!(server.asked().len(), 0, "nothing is sent");
+    let (report, messages) = finish(&with(&["--max-cost", &format!("{}", cost * 1.01)]), 0);
+    assert!((report["cost"].as_f64().unwrap() - cost).abs() < 1e-9, "{report}");
+    assert!(messages.contains("EUR"), "{messages}");
+    let (_, messages) = finish(&with(&["--max-cost=-1", "--force"]), 2);
+    assert!(messages.contains("max_cost") || messages.contains("max-cost"), "{messages}");
+}
+
+#[test]
+fn a_service_that_refuses_is_told_apart() {
+    let work = Work::new(3);
+    let ask = |engine: &str, endpoint: &str, key: &str| {
+        let mut command = work.command("out.jsonl");
+        command.args(["--engine", engine, "--endpoint", endpoint, "--attempts", "1"]);
+        command.args(["--model", "m", "--body", "{\"q\": \"{text}\"}", "--answer", "text"]);
+        command.env("DEEPL_API_KEY", key).env("YANDEX_API_KEY", key);
+        command.output().unwrap()
+    };
+    let (_, messages) = finish(&ask("deepl", "http://127.0.0.1:1", ""), 2);
+    assert!(messages.contains("DEEPL_API_KEY"), "no key: {messages}");
+    for (engine, status, body, said) in [
+        ("deepl", "403 Forbidden", r#"{"message": "Invalid auth key"}"#, "DEEPL_API_KEY right"),
+        ("deepl", "456 Quota Exceeded", r#"{"message": "Quota Exceeded"}"#, "next month"),
+        ("yandex", "401 Unauthorized", r#"{"code": 16, "message": "Unknown api key"}"#, "Unknown api key"),
+        ("yandex", "200 OK", r#"{"languages": [{"code": "en"}]}"#, "does not know the language `ru`"),
+        ("openai", "200 OK", "<html>sign in</html>", "no JSON"),
+        ("http", "200 OK", r#"{"error": "no text"}"#, "`answer`"),
+        ("libretranslate", "200 OK", r#"[{"code": "en", "targets": ["de"]}]"#, "from `en` to `ru`"),
+    ] {
+        let (_, messages) = finish(&ask(engine, &always(status, body), "SECRET"), 4);
+        assert!(messages.contains(said) && messages.contains("hint:"), "{engine} {status}: {messages}");
+        assert!(!messages.contains("SECRET"), "{messages}");
+        assert!(!work.path("out.jsonl").exists());
+    }
+}
+
+#[test]
+fn another_engine_is_asked_for_what_the_first_cannot_do() {
+    let work = Work::new(10);
+    let server = Server::start(Duration::ZERO);
+    std::fs::write(
+        work.path("behind.toml"),
+        format!("engine = \"libretranslate\"\nendpoint = \"{}\"\n", server.endpoint),
+    )
+    .unwrap();
+    let mut command = work.memory("out.jsonl", 8);
+    let (report, _) = finish(&command.args(["--fallback", "behind.toml"]).output().unwrap(), 0);
+    assert_eq!((report["translated"].as_u64(), report["missed"].as_u64()), (Some(10), Some(0)));
+    let out = rows(&work.path("out.jsonl"));
+    assert_eq!(out[3]["translation"]["engine"], "memory");
+    assert!(out[9]["translation"]["engine"].as_str().unwrap().contains("libretranslate"), "{}", out[9]);
+    assert_eq!(server.asked().len(), 4, "only what the memory does not know: {:?}", server.asked());
+
+    std::fs::write(work.path("behind.toml"), "engin = \"libretranslate\"\n").unwrap();
+    let mut command = work.memory("out.jsonl", 8);
+    let (_, messages) = finish(&command.args(["--fallback", "behind.toml", "--force"]).output().unwrap(), 2);
+    assert!(messages.contains("behind.toml") && messages.contains("engin"), "{messages}");
 }

@@ -229,7 +229,8 @@ impl Journal {
     /// SQLite fails.
     pub fn scopes(&self) -> Result<Vec<Scope>, JournalError> {
         let named = |source| named(&self.path, source);
-        let sql = "SELECT engine, source_language, target_language FROM scope ORDER BY id";
+        let sql = "SELECT engine, source_language, target_language FROM scope
+                   WHERE EXISTS (SELECT 1 FROM translation WHERE scope = scope.id) ORDER BY id";
         let mut find = self.connection.prepare(sql).map_err(named)?;
         let scope = |row: &rusqlite::Row<'_>| {
             let pair = LanguagePair { from: row.get(1)?, to: row.get(2)? };

@@ -321,7 +321,8 @@ impl<'q> Texts<'q> {
     fn held(&self, journal: Option<&Journal>, scope: &Scope) -> Result<Vec<Option<Noted>>, Error> {
         let Some(journal) = journal else { return Ok(vec![None; self.unique.len()]) };
         let stored = journal.answers(scope, &self.unique)?;
-        Ok(stored.into_iter().map(|answer| answer.map(|a| (Ok(a.target), a.note))).collect())
+        let answer = |target: String| if target.is_empty() { Err(Miss::Empty) } else { Ok(target) };
+        Ok(stored.into_iter().map(|found| found.map(|s| (answer(s.target), s.note))).collect())
     }
 
     /// The requests of the round that are still to be made: planned over everything that was open when the
@@ -341,20 +342,13 @@ impl<'q> Texts<'q> {
         let open: Vec<usize> = (0..answers.len()).filter(|&i| held[i] == 0).collect();
         let texts: Vec<&str> = open.iter().map(|&i| self.unique[i]).collect();
         let is_missing = |i: usize| answers[open[i]].is_none();
-        let mut requests = Vec::new();
-        for batch in batches(&texts, question.limits) {
-            // What was answered since leaves parts of a request.
-            let places: Vec<usize> = batch.collect();
-            for run in places.chunk_by(|&a, &b| is_missing(a) == is_missing(b)) {
-                if is_missing(run[0]) {
-                    requests.push(run[0]..run[0] + run.len());
-                }
-            }
-        }
+        let is_open = |batch: &Range<usize>| batch.clone().any(is_missing);
+        let requests = batches(&texts, question.limits).into_iter().filter(is_open).collect();
+        let answered = (0..open.len()).map(|i| !is_missing(i)).collect();
         // A journal that lost answers since (restored from a copy) is asked for them as well.
         let forgotten: Vec<usize> =
             (0..answers.len()).filter(|&i| held[i] != 0 && answers[i].is_none()).collect();
-        Ok(RequestPlan { open, requests }.with(&forgotten))
+        Ok(RequestPlan { open, answered, requests }.with(&forgotten))
     }
 
     fn key(&self, question: &Question<'_>) -> [u8; 32] {
@@ -374,6 +368,8 @@ impl<'q> Texts<'q> {
 /// Requests as ranges of the texts that were open when their round began.
 struct RequestPlan {
     open: Vec<usize>,
+    /// Which of these were answered since.
+    answered: Vec<bool>,
     requests: Vec<Range<usize>>,
 }
 
@@ -382,6 +378,7 @@ impl RequestPlan {
         for &text in more {
             self.requests.push(self.open.len()..self.open.len() + 1);
             self.open.push(text);
+            self.answered.push(false);
         }
         self
     }
@@ -418,8 +415,12 @@ impl Asker<'_> {
         let receive = |news: Vec<News>| -> Result<(), Error> {
             let received = take_answers(news, progress);
             if let Some(journal) = &mut journal {
-                let found =
-                    received.iter().filter_map(|(i, a, note)| Some((open[*i], a.as_deref().ok()?, *note)));
+                // An empty answer is one, too: it was paid for, and the same question would get it again.
+                let found = received.iter().filter_map(|(i, answer, note)| match answer {
+                    Ok(target) => Some((open[*i], target.as_str(), *note)),
+                    Err(Miss::Empty) => Some((open[*i], "", *note)),
+                    Err(_) => None,
+                });
                 journal.store(scope, &found.collect::<Vec<_>>())?;
             }
             *answered += received.iter().filter(|(_, answer, _)| answer.is_ok()).count();
@@ -429,7 +430,8 @@ impl Asker<'_> {
             }
             Ok(())
         };
-        let outcome = self.service.ask(self.engine, &open, &plan.requests, OnMiscount::Split, receive);
+        let outcome =
+            self.service.ask(self.engine, &open, &plan.requests, &plan.answered, OnMiscount::Split, receive);
         let left = answers.iter().filter(|answer| answer.is_none()).count();
         let stored = if keeps { self.answered } else { 0 };
         outcome.map_err(|stop| match stop {

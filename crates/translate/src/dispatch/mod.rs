@@ -137,13 +137,15 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Ask `engine` for the segments in `batches`, a request each. `receive` runs on the calling thread, with
-    /// all news that are there.
+    /// Ask `engine` for the segments in `batches`, a request each. A batch with some segments `answered` was
+    /// halved when the run was stopped: it goes on with the halves. `receive` runs on the calling thread,
+    /// with all news that are there.
     pub fn ask<E>(
         &self,
         engine: &dyn Engine,
         segments: &[&str],
         batches: &[Range<usize>],
+        answered: &[bool],
         on_miscount: OnMiscount,
         mut receive: impl FnMut(Vec<News>) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
@@ -151,7 +153,8 @@ impl<'a> Service<'a> {
         let workers = limits.concurrency.clamp(1, batches.len().max(1));
         let price = engine.price();
         let state = State::default();
-        let round = Round { service: self, engine, limits, price, segments, on_miscount, batches, state };
+        let round =
+            Round { service: self, engine, limits, price, segments, answered, on_miscount, batches, state };
         // Bounded, so that workers never run far ahead of what is stored.
         let (sender, receiver) = mpsc::sync_channel(2 * workers);
         let received = thread::scope(|scope| {
@@ -173,6 +176,7 @@ struct Round<'a> {
     limits: Limits,
     price: Option<Price>,
     segments: &'a [&'a str],
+    answered: &'a [bool],
     on_miscount: OnMiscount,
     batches: &'a [Range<usize>],
     state: State,
@@ -289,6 +293,12 @@ impl Round<'_> {
     /// Get answers to `batch`: joined by another separator, then halved, where it fails as a whole.
     /// `root` names the batch that this one is a part of.
     fn ask(&self, batch: Range<usize>, root: usize, way: Way, news: &SyncSender<News>) -> Result<(), Ended> {
+        let is_answered = |i: usize| self.answered.get(i).is_some_and(|&answered| answered);
+        match batch.clone().filter(|&i| is_answered(i)).count() {
+            0 => {}
+            all if all == batch.len() => return Ok(()),
+            _ => return self.ask_halves(batch, root, news),
+        }
         let successes = self.service.successes.load(SeqCst);
         let error = match self.insist(batch.clone(), root, way, news)? {
             Ok(answers) => {
@@ -328,15 +338,17 @@ impl Round<'_> {
             EngineError::Miscount { .. } if self.on_miscount == OnMiscount::Report => {
                 Miss::Garbled(error.to_string())
             }
-            _ if batch.len() > 1 => {
-                let middle = batch.start + batch.len() / 2;
-                self.ask(batch.start..middle, root, Way::SMALLER, news)?;
-                return self.ask(middle..batch.end, root, Way::SMALLER, news);
-            }
+            _ if batch.len() > 1 => return self.ask_halves(batch, root, news),
             EngineError::TooLarge(message) => Miss::Refused(message),
             other => Miss::Failed(other.to_string()),
         };
         self.tell(news, News::Answers(batch.map(|i| (i, Err(miss.clone()), "")).collect()))
+    }
+
+    fn ask_halves(&self, batch: Range<usize>, root: usize, news: &SyncSender<News>) -> Result<(), Ended> {
+        let middle = batch.start + batch.len() / 2;
+        self.ask(batch.start..middle, root, Way::SMALLER, news)?;
+        self.ask(middle..batch.end, root, Way::SMALLER, news)
     }
 
     /// Count one more request that was given up: are these too many for single bad segments?

@@ -31,16 +31,12 @@ pub struct DeepL {
 impl DeepL {
     /// # Errors
     /// The key is missing or none, the endpoint is no HTTP address, or HTTP cannot be set up.
-    #[allow(clippy::needless_pass_by_value, reason = "every engine is made from its setup")]
     pub(crate) fn new(setup: Setup) -> Result<Self, Error> {
         let key = setup.key("deepl", "DEEPL_API_KEY")?;
         let is_free = key.ends_with(":fx");
         let public = if is_free { FREE_ENDPOINT } else { ENDPOINT };
         let base = http::endpoint(setup.endpoint.as_deref().unwrap_or(public), ENDPOINT)?;
-        let price = setup.price.clone().map(|price| match setup.endpoint {
-            None if is_free => Price { per_million: 0.0, ..price },
-            _ => price,
-        });
+        let at_no_charge = is_free && setup.endpoint.is_none();
         Ok(Self {
             http: Http::new(setup.timeout)?,
             translate: http::route(&base, "/translate"),
@@ -48,7 +44,10 @@ impl DeepL {
             usage: http::route(&base, "/usage"),
             headers: http::secret_header(AUTHORIZATION, &format!("DeepL-Auth-Key {key}"))?,
             limits: setup.limits,
-            price,
+            price: setup.price.map(|price| match at_no_charge {
+                true => Price { per_million: 0.0, ..price },
+                false => price,
+            }),
         })
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-use tolmach_translate::{EngineError, EngineKind, Journal, Options, TranslateConfig, translate_examples};
+use tolmach_translate::{EngineError, EngineKind, Journal, TranslateConfig, translate_examples};
 
 /// Serves `hostile` at `http://…/mt`: POST `{"q"}`, answer `{"data": [{"text"}]}`.
 fn serve(hostile: Arc<Hostile>) -> String {
@@ -147,9 +147,8 @@ fn a_service_of_one_text_gets_one_request_a_second_unless_told_otherwise() {
     let engine = config.open_engine(None).unwrap();
     let start = std::time::Instant::now();
     let cancel = AtomicBool::new(false);
-    let options = Options { ..options() };
     let out =
-        translate_examples(&records(3), &[engine.as_ref()], None, &options, &mut |_| {}, &cancel).unwrap();
+        translate_examples(&records(3), &[engine.as_ref()], None, &options(), &mut |_| {}, &cancel).unwrap();
     let (requests, seconds) = (out.stats.requests, start.elapsed().as_secs_f64());
     assert!(requests >= 2, "{requests}");
     assert_eq!(out.stats.survey.seconds_at_rate_limit, Some(out.stats.survey.requests_to_send as f64));
