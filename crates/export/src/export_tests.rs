@@ -6,7 +6,7 @@ use crate::gguf::{Gguf, TensorType, Value};
 use crate::testing::{self, Folders, folders, write_adapter, write_model, write_sentencepiece_json};
 use std::path::Path;
 use tolmach_engine::Dtype;
-use tolmach_model::{Checkpoint, Config};
+use tolmach_model::{Checkpoint, Config, RopeScaling};
 use tolmach_tokenize::{PromptTemplate, Tokenizer};
 
 fn export<'a>(folders: &'a Folders, target: &'a Path, template: Option<&'a PromptTemplate>) -> Export<'a> {
@@ -180,5 +180,35 @@ fn an_input_is_never_the_output() {
     for target in [&folders.base, &folders.adapter] {
         let error = export(&folders, target, None).merge(None, 1 << 30, &mut |_| {}).err().unwrap();
         assert!(matches!(error, Error::OwnInput { .. }), "{error}");
+    }
+}
+
+#[test]
+fn scaled_rope_goes_along() {
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 32.0,
+    };
+    for (scaling, stored) in [(RopeScaling::Linear { factor: 4.0 }, false), (llama3, true)] {
+        let mut folders = folders(&[]);
+        let mut config = testing::config();
+        config.rope.scaling = scaling;
+        write_model(&folders.base, &config, 1.0);
+        write_adapter(&folders.base, &folders.adapter, &[]);
+        folders.tokenizer = Tokenizer::load(&folders.base).unwrap();
+        let target = folders.dir.path().join("model.gguf");
+        let certificate = export(&folders, &target, None).gguf(TensorType::F32, &mut |_| {}).unwrap();
+        assert!(certificate.logits.unwrap().max_abs_relative < 1e-4);
+        let file = Gguf::open(&target).unwrap();
+        // Factors of the frequencies, from 1 for the fastest to 8 for the slowest.
+        let factors = file.tensor("rope_freqs.weight").map(|tensor| {
+            let mut values = vec![0.0; tensor.shape[0]];
+            file.values("rope_freqs.weight", tensor.shape, &mut values).unwrap();
+            values
+        });
+        let ends = factors.map(|values| (values[0], values[31]));
+        assert_eq!(ends, stored.then_some((1.0, 8.0)));
     }
 }
