@@ -22,8 +22,9 @@ Examples:
   A model folder for transformers and vLLM (the same as `tolmach merge`):
     tolmach export hf --base models/llama --adapter adapter -o llama-ru
 
-What was written is read back from disk and compared with the tuned model on 64 texts before it
-gets its name; the figures go into a certificate beside it. The exit code is 1 when they differ.";
+What was written is read back from disk and compared with the tuned model on 64 texts before
+it gets its name; the figures go into a certificate beside it. The exit code is 1 when they
+differ.";
 
 /// Export a tuned model for other programs: GGUF, a GGUF adapter, a Hugging Face folder
 #[derive(clap::Args)]

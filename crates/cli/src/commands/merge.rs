@@ -11,9 +11,10 @@ Examples:
   In half the size, in files of at most 2 GB:
     tolmach merge --base models/llama --adapter adapter -o llama-ru --dtype bf16 --shard-size 2GB
 
-The folder holds config.json, the weights, the tokenizer, generation_config.json that stops where the
-model was taught to stop, a chat template, and certificate.json: the folder was read back from disk and
-compared with the tuned model on 64 texts before it got its name. The exit code is 1 when they differ.";
+The folder holds config.json, the weights, the tokenizer, generation_config.json that stops
+where the model was taught to stop, a chat template, and certificate.json: the folder was read
+back from disk and compared with the tuned model on 64 texts before it got its name. The exit
+code is 1 when they differ.";
 
 /// Merge an adapter into its base, as a model folder for transformers, vLLM and others
 #[derive(clap::Args)]
