@@ -15,5 +15,5 @@ pub use lines::{Line, is_line_break, line_breaks, lines, rebuild, segments};
 pub(crate) use lines::{is_edge, markers_length};
 pub use marks::{Hide, Lost, Marked, Style};
 pub use protect::{Kind, Part, hard_parts, has_translatable, parts};
-pub(crate) use sentences::{cut_to_fit, is_terminator, stops};
 pub use sentences::{count as sentence_count, sentences};
+pub(crate) use sentences::{cut_to_fit, is_terminator, stops};
