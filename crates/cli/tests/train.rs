@@ -159,7 +159,7 @@ fn alpaca_lora_293_the_adapter_is_never_empty() {
     assert_eq!((losses.len(), losses.last()), (6, Some(&result["final_loss"])));
     assert!(losses[5].as_f64() < losses[0].as_f64(), "it learns: {losses:?}");
 
-    // Two matrices of rank 8 on seven layers of each block, and B no longer zero.
+    // Two matrices of rank 16 on seven layers of each block, and B no longer zero.
     let weights = Checkpoint::open_file(&place.path("out/adapter_model.safetensors")).unwrap();
     assert_eq!(weights.names().count(), 2 * 7 * LAYERS);
     for name in weights.names() {
@@ -183,7 +183,7 @@ fn alpaca_lora_293_the_adapter_is_never_empty() {
     let tokens = steps.last().unwrap()["tokens"].clone();
     assert_eq!(result["tokens"], tokens);
     let card = fs::read_to_string(place.path("out/README.md")).unwrap();
-    assert!(card.contains("base_model: \"base\"") && card.contains("rank 8"), "{card}");
+    assert!(card.contains("base_model: \"base\"") && card.contains("rank 16, alpha 32"), "{card}");
 }
 
 /// Kill (SIGKILL) a run as soon as its metrics show so many steps; false if it ended before.

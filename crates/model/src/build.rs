@@ -14,24 +14,75 @@ use std::path::Path;
 use std::sync::Arc;
 use tolmach_engine::{Backend, Dtype, FrozenMatrix};
 
-/// What LoRA adds, and where.
+/// What LoRA adds, and where; the section `[lora]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WrittenLora")]
 pub struct LoraConfig {
     pub rank: usize,
+    /// The update is scaled by alpha / rank. Where it is not written: twice the rank.
     pub alpha: f64,
     pub dropout: f32,
     /// Scale by alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
     pub rslora: bool,
     /// Layer names or suffixes of them, or `all-linear`.
     pub target_modules: Vec<String>,
-    /// `embed_tokens`, `lm_head`: trained in full beside the adapter.
+    /// `embed_tokens`, `lm_head`: trained in full beside the adapter. Worth it where the tokenizer
+    /// hardly knows the language.
     pub modules_to_save: Vec<String>,
     /// With a tied base: the trained copy of the embedding is the head's as well. Off, as in PEFT, the
     /// head stays at the base's matrix.
     pub ensure_weight_tying: bool,
 }
 
+/// A configuration as somebody wrote it, with what they left out.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WrittenLora {
+    rank: Option<usize>,
+    alpha: Option<f64>,
+    dropout: f32,
+    rslora: bool,
+    target_modules: Option<Vec<String>>,
+    modules_to_save: Vec<String>,
+    ensure_weight_tying: bool,
+}
+
+impl From<WrittenLora> for LoraConfig {
+    fn from(written: WrittenLora) -> Self {
+        let default = written.rank.map_or_else(Self::default, Self::of_rank);
+        Self {
+            rank: default.rank,
+            alpha: written.alpha.unwrap_or(default.alpha),
+            dropout: written.dropout,
+            rslora: written.rslora,
+            target_modules: written.target_modules.unwrap_or(default.target_modules),
+            modules_to_save: written.modules_to_save,
+            ensure_weight_tying: written.ensure_weight_tying,
+        }
+    }
+}
+
+impl Default for LoraConfig {
+    /// Rank 16: a language takes more than a style.
+    fn default() -> Self {
+        Self::of_rank(16)
+    }
+}
+
 impl LoraConfig {
+    /// On all linear layers, alpha twice the rank.
+    pub fn of_rank(rank: usize) -> Self {
+        Self {
+            rank,
+            alpha: 2.0 * rank as f64,
+            dropout: 0.0,
+            rslora: false,
+            target_modules: vec!["all-linear".to_string()],
+            modules_to_save: Vec::new(),
+            ensure_weight_tying: false,
+        }
+    }
+
     pub fn scaling(&self) -> f64 {
         let rank = self.rank as f64;
         if self.rslora { self.alpha / rank.sqrt() } else { self.alpha / rank }
@@ -324,5 +375,21 @@ pub(crate) fn new_lora<B: Backend>(
         rank: config.rank,
         scaling: config.scaling(),
         dropout: config.dropout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_written_follows_from_what_is() {
+        let read = |json: &str| serde_json::from_str::<LoraConfig>(json);
+        assert_eq!(read("{}").unwrap(), LoraConfig::of_rank(16));
+        assert_eq!(read(r#"{"rank": 8}"#).unwrap().alpha, 16.0, "alpha is twice the rank");
+        assert_eq!(read(r#"{"alpha": 5}"#).unwrap(), LoraConfig { alpha: 5.0, ..LoraConfig::of_rank(16) });
+        let written = LoraConfig { modules_to_save: vec!["lm_head".into()], ..LoraConfig::of_rank(4) };
+        assert_eq!(read(&serde_json::to_string(&written).unwrap()).unwrap(), written);
+        assert!(read(r#"{"rang": 8}"#).unwrap_err().to_string().contains("rang"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::plan::TrainPlan;
 use tolmach_engine::Backend;
+use tolmach_engine::cpu::LOGITS;
 use tolmach_model::Decoder;
 
 /// Bytes, by what holds them.
@@ -17,8 +18,6 @@ pub struct MemoryEstimate {
 
 /// Bytes of a value on the CPU.
 const SIZE: u64 = 4;
-/// Logits that exist at a time, in values (`tolmach_engine::cpu`'s own bound).
-const LOGITS: usize = 1 << 22;
 
 impl MemoryEstimate {
     /// `base` is the size of the weights on disk in bytes.

@@ -94,7 +94,7 @@ pub struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Adapter")]
 struct LoraArgs {
-    /// Rank of the LoRA matrices [default: 8]
+    /// Rank of the LoRA matrices [default: 16]
     #[arg(long, value_name = "R")]
     lora_rank: Option<usize>,
     /// The update is scaled by alpha / rank [default: twice the rank]
@@ -285,16 +285,15 @@ fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
     if let Some(folder) = args.adapter {
         return Ok(Tuning::Continue(folder));
     }
-    let rank = args.lora_rank.unwrap_or(8);
-    let all = || vec!["all-linear".to_string()];
+    let default = args.lora_rank.map_or_else(LoraConfig::default, LoraConfig::of_rank);
+    let all = args.target_modules.is_empty();
     let lora = LoraConfig {
-        rank,
-        alpha: args.lora_alpha.unwrap_or(2.0 * rank as f64),
-        dropout: args.lora_dropout.unwrap_or(0.0),
+        alpha: args.lora_alpha.unwrap_or(default.alpha),
+        dropout: args.lora_dropout.unwrap_or(default.dropout),
         rslora: args.rslora,
-        target_modules: if args.target_modules.is_empty() { all() } else { args.target_modules },
+        target_modules: if all { default.target_modules } else { args.target_modules },
         modules_to_save: args.modules_to_save,
-        ensure_weight_tying: false,
+        ..default
     };
     lora.check().map_err(Failure::usage)?;
     Ok(Tuning::Lora(lora))

@@ -38,7 +38,7 @@ pub struct Recipe {
     /// Left out: the data are in the language to be learnt already.
     pub translate: Option<TranslateConfig>,
     pub base: BaseSection,
-    pub lora: LoraSection,
+    pub lora: LoraConfig,
     pub train: TrainConfig,
     pub eval: EvalConfig,
 }
@@ -77,52 +77,6 @@ pub struct BaseSection {
     pub template: Option<PromptTemplate>,
     /// Prompt template of the untranslated examples. Without it: likewise.
     pub source_template: Option<PromptTemplate>,
-}
-
-/// The section `[lora]`; the names are those of the flags `--lora-…`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LoraSection {
-    pub rank: usize,
-    /// The update is scaled by alpha / rank.
-    pub alpha: f64,
-    pub dropout: f32,
-    /// Scale by alpha / √rank instead.
-    pub rslora: bool,
-    /// Linear layers by name, or `all-linear`.
-    pub target_modules: Vec<String>,
-    /// `embed_tokens`, `lm_head`: trained in full beside the adapter. Worth it where the tokenizer
-    /// hardly knows the language.
-    pub modules_to_save: Vec<String>,
-    pub ensure_weight_tying: bool,
-}
-
-impl Default for LoraSection {
-    fn default() -> Self {
-        Self {
-            rank: 16,
-            alpha: 32.0,
-            dropout: 0.0,
-            rslora: false,
-            target_modules: vec!["all-linear".to_string()],
-            modules_to_save: Vec::new(),
-            ensure_weight_tying: false,
-        }
-    }
-}
-
-impl LoraSection {
-    pub fn config(&self) -> LoraConfig {
-        LoraConfig {
-            rank: self.rank,
-            alpha: self.alpha,
-            dropout: self.dropout,
-            rslora: self.rslora,
-            target_modules: self.target_modules.clone(),
-            modules_to_save: self.modules_to_save.clone(),
-            ensure_weight_tying: self.ensure_weight_tying,
-        }
-    }
 }
 
 #[cfg(test)]

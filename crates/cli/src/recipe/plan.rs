@@ -1,10 +1,11 @@
 //! From what the user typed to what is valid, in one place.
 
-use super::{BaseSection, DataSection, LoraSection, Recipe, Source};
+use super::{BaseSection, DataSection, Recipe, Source};
 use crate::report::{Exit, Failure};
 use std::path::{Path, PathBuf};
 use tolmach_corpus::CleanConfig;
 use tolmach_eval::EvalConfig;
+use tolmach_model::LoraConfig;
 use tolmach_tokenize::{BUILT_IN_TEMPLATES, PromptTemplate};
 use tolmach_train::TrainConfig;
 use tolmach_translate::{EngineKind, TranslateConfig};
@@ -24,7 +25,7 @@ pub struct RunPlan {
     pub base: PathBuf,
     pub template: PromptTemplate,
     pub source_template: PromptTemplate,
-    pub lora: LoraSection,
+    pub lora: LoraConfig,
     pub train: TrainConfig,
     pub eval: EvalConfig,
 }
@@ -75,7 +76,7 @@ impl RunPlan {
         within("[data] replay_share", replay_share, 10.0)?;
 
         clean.validate().map_err(Failure::usage)?;
-        lora.config().check().map_err(|e| Failure::usage(format!("[lora] {e}")))?;
+        lora.check().map_err(|e| Failure::usage(format!("[lora] {e}")))?;
         train.check().map_err(Failure::usage)?;
         let template = base.template.unwrap_or_else(|| alpaca(&to));
         let source_template = base.source_template.unwrap_or_else(|| alpaca(&from));

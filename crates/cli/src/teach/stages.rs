@@ -295,7 +295,7 @@ fn train_options(
         sample_prompts: validation.as_deref().map(shown_prompts).transpose()?.unwrap_or_default(),
         validation,
         output: run.stage(Stage::Train),
-        tuning: Tuning::Lora(plan.lora.config()),
+        tuning: Tuning::Lora(plan.lora.clone()),
         train: plan.train.clone(),
         template: plan.template.clone(),
         mask: MaskConfig { train_on_prompt: plan.train_on_prompt },

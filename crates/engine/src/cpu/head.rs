@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Logits that exist at a time: 32 MiB. Half of that makes the two products of a 49,152-word head a
 /// fifth slower, for they unpack the head once per run; twice that gains 3 %.
-const LOGITS: usize = 1 << 23;
+pub const LOGITS: usize = 1 << 23;
 
 /// Rows per run of logits: as many as [`LOGITS`] allows, in runs of about equal size.
 pub fn rows_per_run(rows: usize, vocab: usize) -> usize {

@@ -19,6 +19,8 @@ mod swiglu;
 #[cfg(test)]
 mod tests;
 
+pub use head::LOGITS;
+
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
 use gemm::{A, B, gemm};
