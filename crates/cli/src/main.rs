@@ -41,6 +41,7 @@ enum Command {
     Merge(commands::merge::Args),
     Export(commands::export::Args),
     Chat(commands::chat::Args),
+    Serve(commands::serve::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => commands::merge::run(args, &ui),
         Command::Export(args) => commands::export::run(args, &ui),
         Command::Chat(args) => commands::chat::run(&args, &ui),
+        Command::Serve(args) => commands::serve::run(args, &ui),
     };
     report::finish(result, &ui)
 }

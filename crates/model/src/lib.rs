@@ -24,6 +24,7 @@ mod pickle;
 mod pickle_file;
 mod pickle_zip;
 mod sampling;
+mod share;
 mod tensor_writer;
 
 pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterInfo};

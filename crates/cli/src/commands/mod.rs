@@ -9,6 +9,7 @@ pub mod export;
 pub mod inspect;
 pub mod merge;
 pub mod score;
+pub mod serve;
 pub mod teach;
 pub mod train;
 pub mod translate;

@@ -1,0 +1,116 @@
+//! `tolmach serve`: OpenAI's API and the pages, from this binary.
+
+use crate::loading;
+use crate::report::{Exit, Failure, Outcome};
+use crate::ui::Ui;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tolmach_serve::{Limits, ModelSpec, Options, Registry};
+
+const EXAMPLES: &str = "\
+Examples:
+  The base and the tuned model, side by side in a browser:
+    tolmach serve --model base=models/llama --model ru=models/llama+adapter
+  For another machine (a key is demanded then):
+    TOLMACH_API_KEY=… tolmach serve --model ru=models/llama+adapter --listen 0.0.0.0:8080
+  Watch a training run while it goes on:
+    tolmach serve --model base=models/llama --runs runs
+  Any OpenAI client:
+    curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+      -d '{\"model\": \"ru\", \"messages\": [{\"role\": \"user\", \"content\": \"Привет!\"}]}'";
+
+/// Serve models to browsers and OpenAI clients
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A model: a base, or an adapter over it; models over one base share its memory
+    #[arg(long = "model", value_name = "NAME=BASE[+ADAPTER]", value_parser = model_spec)]
+    models: Vec<ModelSpec>,
+    /// Where to listen; another address than loopback demands --api-key
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The key that clients must present
+    #[arg(long, value_name = "KEY", env = "TOLMACH_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// Another name under which browsers may reach this server
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// A folder from which clients may load adapters (POST /v1/load_lora_adapter)
+    #[arg(long = "adapters", value_name = "DIR")]
+    adapter_roots: Vec<PathBuf>,
+    /// A folder of training runs, or one run, for the training page
+    #[arg(long, value_name = "DIR")]
+    runs: Vec<PathBuf>,
+    /// A review file of `tolmach translate`, for the review page
+    #[arg(long = "review", value_name = "FILE")]
+    reviews: Vec<PathBuf>,
+    /// Threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub fn run(args: Args, ui: &Ui) -> Outcome {
+    if args.models.is_empty() && args.runs.is_empty() && args.reviews.is_empty() {
+        return Err(Failure::usage("nothing to serve").hint("--model NAME=BASE[+ADAPTER]"));
+    }
+    let registry = Arc::new(Registry::new());
+    for spec in &args.models {
+        ui.say(format!("loading {}", spec.name));
+        let base = registry.base(&spec.base)?;
+        let template = loading::adapter_template(Some(spec.adapter.as_ref().unwrap_or(&spec.base)))?;
+        registry.add(&spec.name, &base, spec.adapter.as_deref(), template)?;
+    }
+    let options = Options {
+        address: args.listen,
+        api_key: args.api_key.filter(|key| !key.is_empty()),
+        hosts: args.hosts,
+        adapter_roots: args.adapter_roots,
+        runs: args.runs,
+        reviews: args.reviews,
+        limits: Limits::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tolmach_serve::bind(&options).await.map_err(serve_failure)?;
+        let address = listener.local_addr()?;
+        ui.say(format!("http://{address} · Ctrl-C stops"));
+        tolmach_serve::serve(listener, options, registry, interrupted()).await.map_err(serve_failure)
+    })?;
+    Ok(Some(json!({"stopped": true})))
+}
+
+/// Ready once Ctrl-C or SIGTERM asked to stop.
+async fn interrupted() {
+    let flag = crate::interrupt::flag();
+    while !flag.load(std::sync::atomic::Ordering::SeqCst) {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+fn serve_failure(error: tolmach_serve::Error) -> Failure {
+    match error {
+        tolmach_serve::Error::NeedsKey { .. } => {
+            Failure::from(error).exit(Exit::Usage).hint("--api-key KEY, or TOLMACH_API_KEY")
+        }
+        tolmach_serve::Error::Listen { .. } => {
+            Failure::from(error).exit(Exit::Network).hint("--listen ADDRESS:PORT names another one")
+        }
+        _ => Failure::from(error),
+    }
+}
+
+fn model_spec(text: &str) -> Result<ModelSpec, String> {
+    let expected = || "expected NAME=BASE or NAME=BASE+ADAPTER".to_string();
+    let (name, rest) = text.split_once('=').ok_or_else(expected)?;
+    // A folder's own name may hold a plus sign.
+    let (base, adapter) = match rest.split_once('+') {
+        Some((base, adapter)) if !PathBuf::from(rest).exists() => (base, Some(adapter)),
+        _ => (rest, None),
+    };
+    if name.is_empty() || base.is_empty() || adapter.is_some_and(str::is_empty) {
+        return Err(expected());
+    }
+    Ok(ModelSpec { name: name.into(), base: base.into(), adapter: adapter.map(PathBuf::from) })
+}
