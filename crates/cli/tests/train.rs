@@ -262,7 +262,7 @@ fn alpaca_lora_72_fastchat_1280_killed_at_any_step_and_resumed_gives_the_same_by
     files.sort();
     let expected = ["README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"];
     assert_eq!(files[..4], expected, "nothing half written is left");
-    assert_eq!(files[4..], ["template.json", "training-state.safetensors"]);
+    assert_eq!(files[4..], ["template.json", "training-state.safetensors", "training.json"]);
 }
 
 #[test]

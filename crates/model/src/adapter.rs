@@ -17,6 +17,9 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 /// Key in the weights file's metadata: the fingerprint of the base that the adapter was trained on.
 const BASE_KEY: &str = "tolmach_base";
 
+/// Key in the metadata of an adapter that is still being trained: after how many updates it was written.
+const STEP_KEY: &str = "tolmach_step";
+
 const EMBEDDING: &str = "base_model.model.model.embed_tokens.weight";
 const TIED_HEAD: &str = "base_model.model.lm_head.weight";
 
@@ -152,6 +155,16 @@ impl AdapterInfo {
     }
 }
 
+/// After how many updates the adapter in `folder` was written by a training that goes on; `None` for a
+/// finished one.
+///
+/// # Errors
+/// Its weights are missing or malformed.
+pub fn snapshot_step(folder: &Path) -> Result<Option<usize>> {
+    let file = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
+    Ok(file.metadata().get(STEP_KEY).and_then(|step| step.parse().ok()))
+}
+
 /// A list of strings; a string is a list of one, null an empty one.
 fn names(value: &Value) -> Option<Vec<String>> {
     match value {
@@ -168,9 +181,23 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A file cannot be written.
     pub fn save_adapter(&mut self, folder: &Path, info: &AdapterInfo) -> Result<()> {
+        self.write_adapter(folder, info, None)
+    }
+
+    /// As [`Decoder::save_adapter`], of a training that goes on: the weights' file says after how many
+    /// updates it was written ([`snapshot_step`]).
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_snapshot(&mut self, folder: &Path, info: &AdapterInfo, step: usize) -> Result<()> {
+        self.write_adapter(folder, info, Some(step))
+    }
+
+    fn write_adapter(&mut self, folder: &Path, info: &AdapterInfo, step: Option<usize>) -> Result<()> {
         let backend = Arc::clone(&self.backend);
         let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
         metadata.extend(self.fingerprint.clone().map(|f| (BASE_KEY.to_string(), f)));
+        metadata.extend(step.map(|step| (STEP_KEY.to_string(), step.to_string())));
         let tied = matches!(self.head, Head::Tied);
         let mut tensors: Vec<NamedTensor> = self
             .parameters_mut()

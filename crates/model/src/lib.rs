@@ -27,7 +27,7 @@ mod sampling;
 mod share;
 mod tensor_writer;
 
-pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterInfo};
+pub use adapter::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, AdapterInfo, snapshot_step};
 pub use block::LINEAR_LAYERS;
 pub use build::LoraConfig;
 pub use cache::KvCache;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// The file, open for appending.
 ///
 /// A step's row holds `step`, `epoch`, `train/loss` (nats per labelled token), `lr`, `grad_norm` (before
-/// clipping), `tokens` (so far), `tokens_per_second` (of this step); an evaluation's row `step`,
+/// clipping), `tokens` (so far), `tokens_per_second` (of this step), `seconds` (in steps so far),
+/// `resident_bytes` (memory held now; null where the system does not say); an evaluation's row `step`,
 /// `eval/loss`, `eval/perplexity`.
 pub struct MetricsFile {
     path: PathBuf,
@@ -58,6 +59,8 @@ impl MetricsFile {
             "grad_norm": step.grad_norm,
             "tokens": step.tokens_so_far,
             "tokens_per_second": rounded(step.tokens_per_second, 10.0),
+            "seconds": rounded(step.seconds, 1e3),
+            "resident_bytes": step.resident_bytes,
         }))
     }
 
@@ -104,6 +107,8 @@ mod tests {
             tokens: 10,
             tokens_so_far: 10 * step as u64,
             tokens_per_second: 99.0,
+            seconds: 1.5,
+            resident_bytes: Some(1 << 20),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::evaluate::{batch, mean_loss, spread};
 use crate::identity::Identity;
+use crate::live::Live;
 use crate::metrics::MetricsFile;
 use crate::plan::{TrainPlan, name};
 use crate::state::{Evaluation, State};
@@ -33,6 +34,10 @@ pub struct RunFiles {
     pub state: PathBuf,
     pub metrics: PathBuf,
     pub identity: Identity,
+    /// The adapter as it is, to be looked at meanwhile; `None` where nobody can ask for it.
+    pub live: Option<Live>,
+    /// Bytes of memory that the process holds now, recorded with every step; `None` where unknown.
+    pub resident_bytes: fn() -> Option<u64>,
 }
 
 /// What the loop tells as it goes.
@@ -56,6 +61,11 @@ pub enum Event<'a, B: Backend> {
     Saved {
         step: usize,
     },
+    /// The present adapter was laid down to be looked at; a failure of that stops nothing.
+    Live {
+        step: usize,
+        written: Result<(), Error>,
+    },
 }
 
 /// One optimizer step.
@@ -74,6 +84,9 @@ pub struct StepReport {
     pub tokens_so_far: u64,
     /// Of this step alone.
     pub tokens_per_second: f64,
+    /// Time spent in steps so far, over all sittings.
+    pub seconds: f64,
+    pub resident_bytes: Option<u64>,
 }
 
 /// Why the loop ended.
@@ -147,6 +160,12 @@ pub fn train<B: Backend>(
         };
         if plan.sample_due(step) && stop != Some(Outcome::Interrupted) {
             on_event(Event::SampleDue { step, model });
+        }
+        if let Some(live) = run.files.and_then(|files| files.live.as_ref())
+            && stop.is_none()
+            && (plan.eval_due(step) || live.is_requested())
+        {
+            on_event(Event::Live { step, written: live.write(model, step) });
         }
         if let Some(files) = run.files
             && saves.due(step, stop.is_some())
@@ -225,6 +244,8 @@ pub fn train<B: Backend>(
             tokens,
             tokens_so_far: progress.tokens,
             tokens_per_second: tokens as f64 / seconds,
+            seconds: progress.seconds,
+            resident_bytes: run.files.and_then(|files| (files.resident_bytes)()),
         };
         metrics.as_mut().map_or(Ok(()), |file| file.step(&report))?;
         on_event(Event::Step(&report));

@@ -106,6 +106,8 @@ impl Bench {
             state: folder.join("training-state.safetensors"),
             metrics: folder.join("metrics.jsonl"),
             identity: Identity::new(&plan, &train, &validation),
+            live: None,
+            resident_bytes: || None,
         };
         Self { train, validation, plan, files, cancel: AtomicBool::new(false) }
     }

@@ -5,6 +5,8 @@ mod data;
 mod facts;
 mod output;
 mod progress;
+mod record;
+mod samples;
 
 pub use facts::PlanFacts;
 pub use output::STATE as TRAINING_STATE;
@@ -16,6 +18,8 @@ use crate::ui::Ui;
 use data::Data;
 use output::Output;
 use progress::TrainingProgress;
+use record::{Standing, TrainingRecord};
+use samples::SamplesFile;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -137,8 +141,14 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
     pool(options.threads)?.install(|| {
         let Prepared { mut model, adapter, tokenizer, data, plan, identity, facts } = prepare(options, ui)?;
         facts.say(ui);
-        let files = RunFiles { state: output.state(), metrics: output.metrics(), identity };
+        let live = output.live(options, adapter.as_ref())?;
+        let is_live = live.is_some();
+        let (state, metrics) = (output.state(), output.metrics());
+        let resident_bytes = crate::peak_memory::resident_bytes;
+        let files = RunFiles { state, metrics, identity, live, resident_bytes };
         let mut state = output.start(options, &mut model, &files.identity, ui)?;
+        let begun_at = state.progress.step;
+        let record = TrainingRecord::start(output.record(), options, &facts, begun_at, is_live)?;
         let run = Run {
             plan: &plan,
             train: &data.train,
@@ -146,15 +156,27 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
             files: Some(&files),
             cancel,
         };
-        let mut progress = TrainingProgress::new(ui, &plan, &state.progress, options, tokenizer.as_ref())?;
+        let samples = match options.sample_prompts.is_empty() {
+            true => None,
+            false => Some(SamplesFile::open(&output.samples(), begun_at)?),
+        };
+        let mut progress =
+            TrainingProgress::new(ui, &plan, &state.progress, options, tokenizer.as_ref(), samples)?;
         let outcome = train(&mut model, &mut state, &run, |event| progress.on(&event));
         let samples = progress.finish();
+        let written = match outcome {
+            Ok(Outcome::Finished | Outcome::StoppedEarly) => {
+                output.write_result(options, &mut model, adapter.as_ref())
+            }
+            _ => Ok(()),
+        };
+        output.forget_live();
+        let recorded = record.end(if written.is_ok() { Standing::of(&outcome) } else { Standing::Failed });
         let outcome = outcome.map_err(train_failure)?;
         if outcome == Outcome::Interrupted {
             return Err(interrupted(state.progress.step, plan.steps));
         }
-
-        output.write_result(options, &mut model, adapter.as_ref())?;
+        written.and(recorded)?;
         let summary = summary(&state, &plan, &data, &output, outcome, facts.trained_parameters, samples?)?;
         card::write(options, adapter.as_ref(), &plan, &facts, &summary)?;
         Ok(summary)

@@ -7,11 +7,18 @@ use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use tolmach_engine::{CpuBackend, Dtype};
 use tolmach_model::{ADAPTER_WEIGHTS, AdapterInfo, Decoder};
-use tolmach_train::{Identity, State};
+use tolmach_train::{Identity, Live, State};
 
 /// The training state in the output folder.
 pub const STATE: &str = "training-state.safetensors";
 const METRICS: &str = "metrics.jsonl";
+/// Replies to the sample prompts, step by step.
+const SAMPLES: &str = "samples.jsonl";
+/// The facts of the run and how it stands.
+const RECORD: &str = "training.json";
+/// The adapter as it is while it trains, and the file that asks for it.
+const LIVE: &str = "live";
+const LIVE_REQUEST: &str = "live.request";
 const MODEL_WEIGHTS: &str = "model.safetensors";
 
 /// What goes with a model trained in full: the tokenizer and how to generate, as they are in the base.
@@ -74,6 +81,38 @@ impl Output {
         self.folder.join(METRICS)
     }
 
+    pub fn samples(&self) -> PathBuf {
+        self.folder.join(SAMPLES)
+    }
+
+    pub fn record(&self) -> PathBuf {
+        self.folder.join(RECORD)
+    }
+
+    /// Where the adapter can be looked at while it trains, ready to be asked for. A model trained in full
+    /// is too large for that.
+    ///
+    /// # Errors
+    /// The prompt template cannot be written there.
+    pub fn live(
+        &self,
+        options: &TrainOptions,
+        adapter: Option<&AdapterInfo>,
+    ) -> Result<Option<Live>, Failure> {
+        let Some(info) = adapter else { return Ok(None) };
+        let (folder, request) = (self.folder.join(LIVE), self.folder.join(LIVE_REQUEST));
+        self.forget_live();
+        write_template(&folder, &options.template)?;
+        Ok(Some(Live { folder, request, info: info.clone() }))
+    }
+
+    /// Take the passing adapter away: there is a lasting one, or none that goes on.
+    pub fn forget_live(&self) {
+        // What cannot be removed is only in the way; it is never taken for the result.
+        let _ = std::fs::remove_dir_all(self.folder.join(LIVE));
+        let _ = std::fs::remove_file(self.folder.join(LIVE_REQUEST));
+    }
+
     fn result(&self) -> (PathBuf, &'static str) {
         if self.full {
             (self.folder.join(MODEL_WEIGHTS), "a model")
@@ -101,7 +140,7 @@ impl Output {
             ui.say(format!("no training state in {}: starting at step 0", self.folder.display()));
         }
         // Before the first step: what a killed run leaves must not be taken for an older run's.
-        for old in [path, self.metrics()] {
+        for old in [path, self.metrics(), self.samples()] {
             if let Err(e) = std::fs::remove_file(&old)
                 && e.kind() != std::io::ErrorKind::NotFound
             {
@@ -114,7 +153,7 @@ impl Output {
     /// Remove what a killed run left half written: its temporary files, which nobody will rename any more.
     fn sweep(&self) {
         let is_left_over = |name: &str| {
-            let ours = [STATE, METRICS, ADAPTER_WEIGHTS, MODEL_WEIGHTS];
+            let ours = [STATE, METRICS, SAMPLES, RECORD, ADAPTER_WEIGHTS, MODEL_WEIGHTS];
             let ours = ours.iter().any(|file| name.starts_with(&format!(".{file}.")));
             ours && name.ends_with(".tmp")
         };

@@ -1,6 +1,7 @@
 //! What is seen while it trains: a bar (or now and then a line), validation losses, replies.
 
-use super::{Sample, TrainOptions};
+use super::samples::{Replier, SamplesFile};
+use super::{Sample, TrainOptions, Tuning};
 use crate::loading::model_failure;
 use crate::report::Failure;
 use crate::ui::Ui;
@@ -33,27 +34,32 @@ struct Replies<'a> {
     tokenizer: &'a Tokenizer,
     prompts: &'a [String],
     ids: Vec<Vec<u32>>,
+    file: SamplesFile,
+    /// Whether the base is still there after the first step: not in full training.
+    keeps_base: bool,
 }
 
 impl<'a> TrainingProgress<'a> {
     /// # Errors
-    /// A sample prompt cannot be encoded.
+    /// A sample prompt cannot be encoded. `samples` is there if there are sample prompts.
     pub fn new(
         ui: &'a Ui,
         plan: &TrainPlan,
         progress: &Progress,
         options: &'a TrainOptions,
         tokenizer: Option<&'a Tokenizer>,
+        samples: Option<SamplesFile>,
     ) -> Result<Self, Failure> {
-        let replies = match tokenizer.filter(|_| !options.sample_prompts.is_empty()) {
-            Some(tokenizer) => {
+        let replies = match tokenizer.zip(samples) {
+            Some((tokenizer, file)) => {
                 let prompts = &options.sample_prompts;
                 let encode = |prompt: &String| {
                     let text = options.template.render_prompt(prompt, "");
                     tokenizer.encode(&text, true).map(|tokens| tokens.ids)
                 };
                 let ids = prompts.iter().map(encode).collect::<Result<_, _>>()?;
-                Some(Replies { tokenizer, prompts, ids })
+                let keeps_base = !matches!(options.tuning, Tuning::Full);
+                Some(Replies { tokenizer, prompts, ids, file, keeps_base })
             }
             None => None,
         };
@@ -85,7 +91,11 @@ impl<'a> TrainingProgress<'a> {
                 ));
             }
             Event::SampleDue { step, model } => self.sample(*step, model),
-            Event::Saved { .. } => {}
+            Event::Saved { .. } | Event::Live { written: Ok(()), .. } => {}
+            Event::Live { step, written: Err(e) } => {
+                self.bar
+                    .suspend(|| self.ui.warn(format!("after step {step} the adapter cannot be shown: {e}")));
+            }
         }
     }
 
@@ -112,8 +122,8 @@ impl<'a> TrainingProgress<'a> {
     }
 
     fn sample(&mut self, step: usize, model: &Decoder<CpuBackend>) {
-        let Some(replies) = &self.replies else { return };
-        match replies.of(model) {
+        let Some(replies) = &mut self.replies else { return };
+        match replies.at(step, model) {
             Ok(samples) => {
                 for Sample { prompt, reply } in &samples {
                     self.line(format!("after step {step}: {prompt}\n    {}", reply.replace('\n', "\n    ")));
@@ -134,10 +144,21 @@ impl<'a> TrainingProgress<'a> {
 }
 
 impl Replies<'_> {
-    fn of(&self, model: &Decoder<CpuBackend>) -> Result<Vec<Sample>, Failure> {
+    /// Reply after so many updates, and record it; the base's replies are recorded once.
+    fn at(&mut self, step: usize, model: &Decoder<CpuBackend>) -> Result<Vec<Sample>, Failure> {
+        if !self.file.has_base(self.prompts) && (step == 0 || self.keeps_base) {
+            let base = self.of(model, Side::Base)?;
+            self.file.add(0, Replier::Base, &base)?;
+        }
+        let samples = self.of(model, Side::Tuned)?;
+        self.file.add(step, Replier::Tuned, &samples)?;
+        Ok(samples)
+    }
+
+    fn of(&self, model: &Decoder<CpuBackend>, side: Side) -> Result<Vec<Sample>, Failure> {
         let (ids, stops) = (&self.ids, self.tokenizer.eos_ids());
         let greedy = SamplingConfig::default();
-        let replies = generate_all(model, Side::Tuned, ids, &greedy, stops, SAMPLE_TOKENS, ids.len(), |_| {})
+        let replies = generate_all(model, side, ids, &greedy, stops, SAMPLE_TOKENS, ids.len(), |_| {})
             .map_err(model_failure)?;
         let sample = |(prompt, reply): (&String, tolmach_model::Reply)| Sample {
             prompt: prompt.clone(),
