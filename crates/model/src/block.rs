@@ -3,8 +3,14 @@
 //! Legend: T rows · C hidden · F ffn · H heads · K kv heads · D head dim · R rank.
 //! What the backward needs is kept ([`Kept`]); norms, SwiGLU and dropout are computed again from it.
 
+mod buffers;
+mod narrow;
+
+pub use buffers::{BlockRows, Kept, Scratch, ScratchSize};
+pub use narrow::Narrow;
+
 use crate::config::Config;
-use crate::linear::{Linear, LinearScratch, Pass};
+use crate::linear::{Linear, Pass};
 use crate::parameter::{NormWeight, Parameter};
 use tolmach_engine::{Attention, Backend, Out, RopeDirection, Segment};
 
@@ -49,95 +55,6 @@ impl<B: Backend> Context<'_, B> {
     }
 }
 
-/// Activations that a block's backward reads.
-pub struct Kept<B: Backend> {
-    /// The residual stream before attention, `[T, C]`
-    x_in: B::Buffer,
-    /// After RoPE, `[T, H·D]`, `[T, K·D]`
-    q: B::Buffer,
-    k: B::Buffer,
-    v: B::Buffer,
-    /// Attention's output before o_proj, `[T, H·D]`, and its log-sum-exp, `[T, H]`
-    attn: B::Buffer,
-    lse: B::Buffer,
-    /// The residual stream before the MLP, `[T, C]`
-    x_mid: B::Buffer,
-    /// `[T, F]`
-    gate: B::Buffer,
-    up: B::Buffer,
-    /// x Aᵀ of each linear layer, `[T, R]`
-    u: [B::Buffer; 7],
-}
-
-impl<B: Backend> Kept<B> {
-    pub fn new(backend: &B, config: &Config, rows: usize, ranks: [usize; 7]) -> Self {
-        let z = |width: usize| backend.zeros(rows * width);
-        let (c, f) = (config.hidden_size, config.intermediate_size);
-        let (hd, kd) =
-            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-        Self {
-            x_in: z(c),
-            q: z(hd),
-            k: z(kd),
-            v: z(kd),
-            attn: z(hd),
-            lse: z(config.num_attention_heads),
-            x_mid: z(c),
-            gate: z(f),
-            up: z(f),
-            u: ranks.map(z),
-        }
-    }
-}
-
-/// Buffers that every block uses in turn.
-pub struct Scratch<B: Backend> {
-    /// A norm's output, `[T, C]`, and its gradient
-    norm: B::Buffer,
-    dnorm: B::Buffer,
-    /// silu(gate)·up, `[T, F]`
-    h: B::Buffer,
-    /// Gradients; empty where no backward will run
-    dh: B::Buffer,
-    dgate: B::Buffer,
-    dup: B::Buffer,
-    dattn: B::Buffer,
-    dq: B::Buffer,
-    dk: B::Buffer,
-    dv: B::Buffer,
-    linear: LinearScratch<B>,
-}
-
-impl<B: Backend> Scratch<B> {
-    pub fn new(
-        backend: &B,
-        config: &Config,
-        rows: usize,
-        max_rank: usize,
-        backward: bool,
-        dropout: bool,
-    ) -> Self {
-        let (c, f) = (config.hidden_size, config.intermediate_size);
-        let (hd, kd) =
-            (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-        let z = |width: usize| backend.zeros(rows * width);
-        let back = |width: usize| backend.zeros(if backward { rows * width } else { 0 });
-        Self {
-            norm: z(c),
-            dnorm: back(c),
-            h: z(f),
-            dh: back(f),
-            dgate: back(f),
-            dup: back(f),
-            dattn: back(hd),
-            dq: back(hd),
-            dk: back(kd),
-            dv: back(kd),
-            linear: LinearScratch::new(backend, rows, c.max(f).max(hd), max_rank, dropout),
-        }
-    }
-}
-
 /// Where a decoding pass puts its new keys and values, and what it attends to.
 pub struct CacheLayer<'a, B: Backend> {
     pub k: &'a mut B::Buffer,
@@ -162,6 +79,25 @@ impl<B: Backend> Block<B> {
         self.attention_forward(ctx, site, x, kept, scratch, cache);
         b.copy_rows(x, 0, &mut kept.x_mid, 0, t, c);
         self.mlp_forward(ctx, site, x, kept, scratch);
+    }
+
+    /// The part of [`Block::forward`] that the backward reads, again: fills `kept` from the block's input
+    /// `x [T, C]`, to the same bits. What `x` holds afterwards is of no use.
+    pub fn recompute(
+        &self,
+        ctx: &Context<B>,
+        site: u64,
+        x: &mut B::Buffer,
+        kept: &mut Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
+        let (b, t, c) = (ctx.backend, ctx.rows, ctx.config.hidden_size);
+        b.copy_rows(x, 0, &mut kept.x_in, 0, t, c);
+        self.attention_forward(ctx, site, x, kept, scratch, None);
+        b.copy_rows(x, 0, &mut kept.x_mid, 0, t, c);
+        self.gate_and_up(ctx, site, x, kept, scratch);
+        let Scratch { h, linear, .. } = scratch;
+        self.down_proj.branch(b, ctx.pass, site + 6, h, t, &mut kept.u[6], linear);
     }
 
     /// In place on the gradient of the residual stream `dx [T, C]`. With `need_dx` false the gradient
@@ -262,6 +198,30 @@ impl<B: Backend> Block<B> {
         kept: &mut Kept<B>,
         scratch: &mut Scratch<B>,
     ) {
+        self.gate_and_up(ctx, site, x, kept, scratch);
+        let Scratch { h, linear, .. } = scratch;
+        self.down_proj.forward(
+            ctx.backend,
+            ctx.pass,
+            site + 6,
+            h,
+            ctx.rows,
+            Out::Add,
+            x,
+            &mut kept.u[6],
+            linear,
+        );
+    }
+
+    /// From `x [T, C]` to `scratch.h [T, F]`.
+    fn gate_and_up(
+        &self,
+        ctx: &Context<B>,
+        site: u64,
+        x: &B::Buffer,
+        kept: &mut Kept<B>,
+        scratch: &mut Scratch<B>,
+    ) {
         let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
         let Scratch { norm, h, linear, .. } = scratch;
         let Kept { gate, up, u, .. } = kept;
@@ -270,7 +230,6 @@ impl<B: Backend> Block<B> {
         self.gate_proj.forward(b, ctx.pass, site + 4, norm, t, Out::Set, gate, &mut u[4], linear);
         self.up_proj.forward(b, ctx.pass, site + 5, norm, t, Out::Set, up, &mut u[5], linear);
         b.swiglu(gate, up, t * config.intermediate_size, h);
-        self.down_proj.forward(b, ctx.pass, site + 6, h, t, Out::Add, x, &mut u[6], linear);
     }
 
     fn mlp_backward(

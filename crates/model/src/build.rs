@@ -187,7 +187,16 @@ impl<B: Backend> Decoder<B> {
         let last_norm = norm(&*backend, "model.norm.weight".into(), c, vector)?;
         let head =
             if config.tie_word_embeddings { Head::Tied } else { Head::Own(frozen("lm_head.weight", v, c)?) };
-        Ok(Self { backend, config, embed_tokens, blocks, norm: last_norm, head, fingerprint: None })
+        Ok(Self {
+            backend,
+            config,
+            embed_tokens,
+            blocks,
+            norm: last_norm,
+            head,
+            fingerprint: None,
+            recompute: 0,
+        })
     }
 
     /// Add fresh LoRA branches: A Kaiming-uniform with a = √5, that is U(−1/√I, 1/√I), B zero.

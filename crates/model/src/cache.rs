@@ -1,6 +1,6 @@
 //! Keys and values of the tokens seen so far, for any number of sequences decoded together.
 
-use crate::block::{Kept, Scratch};
+use crate::block::{BlockRows, Kept, Scratch, ScratchSize};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::linear::Pass;
@@ -98,13 +98,14 @@ impl<B: Backend> Decoder<B> {
     fn pass_buffers(&self, rows: usize) -> PassBuffers<B> {
         let (b, c) = (&*self.backend, self.config.hidden_size);
         let max_rank = self.max_ranks().into_iter().max().unwrap_or(0);
+        let scratch = ScratchSize { rows, narrow: 0, max_rank, backward: false, dropout: false };
         PassBuffers {
             rows,
             x: b.zeros(rows * c),
             last: b.zeros(rows * c),
             normed: b.zeros(rows * c),
-            kept: Kept::new(b, &self.config, rows, self.max_ranks()),
-            scratch: Scratch::new(b, &self.config, rows, max_rank, false, false),
+            kept: Kept::new(b, &self.config, BlockRows::all(rows), self.max_ranks()),
+            scratch: Scratch::new(b, &self.config, scratch),
         }
     }
 }

@@ -3,8 +3,13 @@
 //! Legend: T packed rows of a micro-batch · N labelled rows among them · C hidden · V vocabulary.
 
 mod once;
+#[cfg(test)]
+mod tests;
+mod workspace;
 
-use crate::block::{Block, CacheLayer, Context, Kept, Scratch};
+pub use workspace::{BatchSize, Keeping, Workspace, WorkspaceSpec};
+
+use crate::block::{Block, CacheLayer, Context, Kept, Narrow, Scratch};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::linear::Pass;
@@ -24,6 +29,9 @@ pub struct Decoder<B: Backend> {
     pub head: Head<B>,
     /// Of the base weights on disk ([`crate::Checkpoint::fingerprint`]); `None` for random weights.
     pub fingerprint: Option<String>,
+    /// Blocks, from the lowest trained one on, of which a training pass keeps the input alone and computes
+    /// the rest again: less memory, more time, the same bits.
+    pub recompute: usize,
 }
 
 /// The matrix `[V, C]` that turns hidden states into logits.
@@ -50,41 +58,44 @@ pub struct Batch<'a> {
     pub targets: &'a [u32],
 }
 
-/// Buffers of a training or evaluation pass, made for the largest micro-batch seen and used again.
-pub struct Workspace<B: Backend> {
-    capacity: (usize, usize),
-    keeps: bool,
-    dropout: bool,
-    /// The residual stream and its gradient, `[T, C]`
-    x: B::Buffer,
-    dx: B::Buffer,
-    /// One per block if a backward follows, else one for all
-    kept: Vec<Kept<B>>,
-    scratch: Scratch<B>,
-    /// The labelled rows before and after the last norm, and their gradients, `[N, C]`
-    rows: B::Buffer,
-    normed: B::Buffer,
-    drows: B::Buffer,
-    dnormed: B::Buffer,
-}
-
 impl<B: Backend> Decoder<B> {
     /// Loss of each labelled row in nats, without gradients.
     ///
     /// # Errors
     /// A token id outside the vocabulary.
     pub fn losses(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f64>> {
-        self.check(batch.input_ids)?;
         self.check(batch.targets)?;
-        let ws = self.fit(workspace, batch, false);
-        let segments = causal(batch);
-        let b = &*self.backend;
-        let rope = b.rope_table(batch.positions, &self.config.rope.inv_freq(self.config.head_dim));
-        let ctx = self.context(Pass::inference(side), batch.input_ids.len(), &rope, &segments);
-        self.hidden_forward(&ctx, batch.input_ids, ws);
-        self.rows_forward(&ctx, batch.rows, ws);
+        let ws = self.forward(workspace, batch, side)?;
         let (c, v) = (self.config.hidden_size, self.config.vocab_size);
-        Ok(b.head_loss(&ws.normed, self.head_mat(side), batch.targets, c, v, 0.0, None, None))
+        Ok(self.backend.head_loss(&ws.normed, self.head_mat(side), batch.targets, c, v, 0.0, None, None))
+    }
+
+    /// Logits `[rows.len(), V]` of the given rows of a packed batch.
+    ///
+    /// # Errors
+    /// A token id outside the vocabulary.
+    pub fn logits(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f32>> {
+        let ws = self.forward(workspace, batch, side)?;
+        Ok(self.project(&ws.normed, batch.rows.len(), side))
+    }
+
+    /// Everything but the head, without a backward: fills `normed` of the workspace.
+    fn forward<'w>(
+        &self,
+        workspace: &'w mut Option<Workspace<B>>,
+        batch: Batch,
+        side: Side,
+    ) -> Result<&'w mut Workspace<B>> {
+        self.check(batch.input_ids)?;
+        let layout = Layout::new(&*self.backend, &self.config, batch);
+        let ws = self.fit(workspace, layout.size(), false);
+        let (ctx, top_ctx) = layout.contexts(&*self.backend, &self.config, Pass::inference(side));
+        self.hidden_forward(&ctx, batch.input_ids, ws);
+        if let Some(block) = self.blocks.last() {
+            self.top_forward(block, (&ctx, &top_ctx), &layout.narrow, ws);
+        }
+        self.rows_forward(&ctx, &layout.narrow, ws);
+        Ok(ws)
     }
 
     /// Loss of each labelled row in nats; adds the gradient of `grad_scale · Σ loss` to every
@@ -102,40 +113,32 @@ impl<B: Backend> Decoder<B> {
     ) -> Result<Vec<f64>> {
         self.check(batch.input_ids)?;
         self.check(batch.targets)?;
-        let ws = self.fit(workspace, batch, true);
-        let segments = causal(batch);
-        let backend = Arc::clone(&self.backend);
-        let config = self.config.clone();
-        let rope = backend.rope_table(batch.positions, &config.rope.inv_freq(config.head_dim));
-        let ctx = Context {
-            backend: &*backend,
-            config: &config,
-            pass: Pass { side: Side::Tuned, dropout_key },
-            rows: batch.input_ids.len(),
-            rope: &rope,
-            segments: &segments,
-        };
-        self.hidden_forward(&ctx, batch.input_ids, ws);
-        self.rows_forward(&ctx, batch.rows, ws);
-        let losses = self.head_backward(&ctx, batch, grad_scale, ws);
-        self.rows_backward(&ctx, batch.rows, ws);
-        self.hidden_backward(&ctx, batch.input_ids, ws);
-        Ok(losses)
+        let layout = Layout::new(&*self.backend, &self.config, batch);
+        Ok(self.step_through(workspace, batch, &layout, dropout_key, grad_scale))
     }
 
-    /// Logits `[rows.len(), V]` of the given rows of a packed batch.
-    ///
-    /// # Errors
-    /// A token id outside the vocabulary.
-    pub fn logits(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f32>> {
-        self.check(batch.input_ids)?;
-        let ws = self.fit(workspace, batch, false);
-        let segments = causal(batch);
-        let rope = self.backend.rope_table(batch.positions, &self.config.rope.inv_freq(self.config.head_dim));
-        let ctx = self.context(Pass::inference(side), batch.input_ids.len(), &rope, &segments);
+    /// Forward and backward of a checked batch.
+    fn step_through(
+        &mut self,
+        workspace: &mut Option<Workspace<B>>,
+        batch: Batch,
+        layout: &Layout<B>,
+        dropout_key: Option<u64>,
+        grad_scale: f64,
+    ) -> Vec<f64> {
+        let (backend, config) = (Arc::clone(&self.backend), self.config.clone());
+        let ws = self.fit(workspace, layout.size(), true);
+        let pass = Pass { side: Side::Tuned, dropout_key };
+        let (ctx, top_ctx) = layout.contexts(&*backend, &config, pass);
         self.hidden_forward(&ctx, batch.input_ids, ws);
-        self.rows_forward(&ctx, batch.rows, ws);
-        Ok(self.project(&ws.normed, batch.rows.len(), side))
+        if let Some(block) = self.blocks.last() {
+            self.top_forward(block, (&ctx, &top_ctx), &layout.narrow, ws);
+        }
+        self.rows_forward(&ctx, &layout.narrow, ws);
+        let losses = self.head_backward(&ctx, batch, grad_scale, ws);
+        self.rows_backward(&top_ctx, &layout.narrow, ws);
+        self.hidden_backward((&ctx, &top_ctx), &layout.narrow, batch.input_ids, ws);
+        losses
     }
 
     pub(crate) fn context<'a>(
@@ -148,45 +151,90 @@ impl<B: Backend> Decoder<B> {
         Context { backend: &self.backend, config: &self.config, pass, rows, rope, segments }
     }
 
-    /// Embedding and blocks: fills `ws.x`.
+    /// Embedding and all blocks but the last: fills `ws.x`.
     fn hidden_forward(&self, ctx: &Context<B>, ids: &[u32], ws: &mut Workspace<B>) {
-        ctx.backend.embed(ids, self.embed_tokens.mat(ctx.pass.side), self.config.hidden_size, &mut ws.x);
-        for (i, block) in self.blocks.iter().enumerate() {
-            let slot = i.min(ws.kept.len() - 1);
-            block.forward(ctx, 7 * i as u64, &mut ws.x, &mut ws.kept[slot], &mut ws.scratch, None);
+        let (b, c) = (ctx.backend, self.config.hidden_size);
+        b.embed(ids, self.embed_tokens.mat(ctx.pass.side), c, &mut ws.x);
+        let below = self.blocks.len().saturating_sub(1);
+        for (i, block) in self.blocks[..below].iter().enumerate() {
+            if let Some(input) = ws.keeping.input(i) {
+                b.copy_rows(&ws.x, 0, &mut ws.inputs[input], 0, ctx.rows, c);
+            }
+            let kept = &mut ws.kept[ws.keeping.slot(i)];
+            block.forward(ctx, 7 * i as u64, &mut ws.x, kept, &mut ws.scratch, None);
         }
     }
 
-    /// From `ws.dx`, down to the lowest trained block or the embedding.
-    fn hidden_backward(&mut self, ctx: &Context<B>, ids: &[u32], ws: &mut Workspace<B>) {
+    /// The last block, as far as the labelled rows need it: fills `ws.top`.
+    fn top_forward(
+        &self,
+        block: &Block<B>,
+        contexts: (&Context<B>, &Context<B>),
+        narrow: &Narrow,
+        ws: &mut Workspace<B>,
+    ) {
+        let site = 7 * (self.config.num_hidden_layers as u64 - 1);
+        let Workspace { x, top, top_kept, scratch, .. } = ws;
+        block.forward_narrow(contexts, narrow, site, x, top, top_kept, scratch);
+    }
+
+    /// From `ws.dtop`, down to the lowest trained block or the embedding.
+    fn hidden_backward(
+        &mut self,
+        (ctx, top_ctx): (&Context<B>, &Context<B>),
+        narrow: &Narrow,
+        ids: &[u32],
+        ws: &mut Workspace<B>,
+    ) {
         let embedding = self.embed_tokens.is_trained();
-        let lowest =
-            if embedding { Some(0) } else { self.blocks.iter().position(|block| block.is_trained()) };
-        let Some(lowest) = lowest else { return };
-        for (i, block) in self.blocks.iter_mut().enumerate().skip(lowest).rev() {
-            let need_dx = i > lowest || embedding;
-            block.backward(ctx, 7 * i as u64, &mut ws.dx, need_dx, &ws.kept[i], &mut ws.scratch);
+        let (lowest, c) = (self.lowest_trained(), ctx.config.hidden_size);
+        let Some((top, below)) = self.blocks.split_last_mut() else { return };
+        let last = below.len();
+        if lowest > last {
+            return;
+        }
+        let Workspace { x, dx, dtop, kept, top_kept, inputs, scratch, keeping, .. } = ws;
+        let need_dx = last > lowest || embedding;
+        let site = 7 * last as u64;
+        top.backward_narrow((ctx, top_ctx), narrow, site, dtop, dx, need_dx, top_kept, scratch);
+        for (i, block) in below.iter_mut().enumerate().skip(lowest).rev() {
+            let (site, kept) = (7 * i as u64, &mut kept[keeping.slot(i)]);
+            if let Some(input) = keeping.input(i) {
+                ctx.backend.copy_rows(&inputs[input], 0, x, 0, ctx.rows, c);
+                block.recompute(ctx, site, x, kept, scratch);
+            }
+            block.backward(ctx, site, dx, i > lowest || embedding, kept, scratch);
         }
         if let Some(table) = self.embed_tokens.parameter_mut() {
-            ctx.backend.embed_backward(ids, &ws.dx, ctx.config.hidden_size, &mut table.grad);
+            ctx.backend.embed_backward(ids, dx, c, &mut table.grad);
         }
+    }
+
+    /// The lowest block that a backward reaches; the number of blocks if it reaches none.
+    fn lowest_trained(&self) -> usize {
+        if self.embed_tokens.is_trained() {
+            return 0;
+        }
+        self.blocks.iter().position(Block::is_trained).unwrap_or(self.blocks.len())
     }
 
     /// The last norm, over the labelled rows only: fills `ws.normed`.
-    fn rows_forward(&self, ctx: &Context<B>, rows: &[usize], ws: &mut Workspace<B>) {
+    fn rows_forward(&self, ctx: &Context<B>, narrow: &Narrow, ws: &mut Workspace<B>) {
         let (c, eps) = (self.config.hidden_size, self.config.rms_norm_eps);
-        ctx.backend.gather_rows(&ws.x, rows, c, &mut ws.rows);
-        ctx.backend.rms_norm(&ws.rows, &self.norm.parameter.value, eps, rows.len(), c, &mut ws.normed);
+        let (w, rows) = (&self.norm.parameter.value, &narrow.labelled);
+        ctx.backend.gather_rows(&ws.top, rows, c, &mut ws.rows);
+        ctx.backend.rms_norm(&ws.rows, w, eps, rows.len(), c, &mut ws.normed);
     }
 
-    /// From `ws.dnormed` to `ws.dx`.
-    fn rows_backward(&mut self, ctx: &Context<B>, rows: &[usize], ws: &mut Workspace<B>) {
-        let (b, c, eps) = (ctx.backend, ctx.config.hidden_size, ctx.config.rms_norm_eps);
+    /// From `ws.dnormed` to `ws.dtop`.
+    fn rows_backward(&mut self, top_ctx: &Context<B>, narrow: &Narrow, ws: &mut Workspace<B>) {
+        let (b, c, eps) = (top_ctx.backend, top_ctx.config.hidden_size, top_ctx.config.rms_norm_eps);
         let (w, dw) = self.norm.split();
+        let rows = &narrow.labelled;
         b.clear(&mut ws.drows, rows.len() * c);
         b.rms_norm_backward(&ws.rows, w, eps, rows.len(), c, &ws.dnormed, &mut ws.drows, dw);
-        b.clear(&mut ws.dx, ctx.rows * c);
-        b.gather_rows_backward(&ws.drows, rows, c, &mut ws.dx);
+        b.clear(&mut ws.dtop, top_ctx.rows * c);
+        b.gather_rows_backward(&ws.drows, rows, c, &mut ws.dtop);
     }
 
     /// Loss of the labelled rows, and its gradient in `ws.dnormed` and in the head's weight if trained.
@@ -290,41 +338,26 @@ impl<B: Backend> Decoder<B> {
     fn fit<'w>(
         &self,
         workspace: &'w mut Option<Workspace<B>>,
-        batch: Batch,
+        size: BatchSize,
         backward: bool,
     ) -> &'w mut Workspace<B> {
-        let dropout = backward && self.has_dropout();
-        let need = (batch.input_ids.len(), batch.rows.len());
-        let old = workspace.take().filter(|w| {
-            w.capacity.0 >= need.0
-                && w.capacity.1 >= need.1
-                && (w.keeps || !backward)
-                && (w.dropout || !dropout)
-        });
-        workspace.insert(old.unwrap_or_else(|| self.workspace(need.0, need.1, backward, dropout)))
+        let need = self.workspace_spec(size, backward);
+        let ws = match workspace.take() {
+            Some(ws) if ws.serves(&need) => ws,
+            // The old one is given back before the new one is made.
+            Some(ws) => Workspace::new(&*self.backend, &self.config, ws.widened(need)),
+            None => Workspace::new(&*self.backend, &self.config, need),
+        };
+        workspace.insert(ws)
     }
 
-    fn workspace(&self, rows: usize, labelled: usize, backward: bool, dropout: bool) -> Workspace<B> {
-        let (b, c) = (&*self.backend, self.config.hidden_size);
-        let back = |n: usize| b.zeros(if backward { n * c } else { 0 });
-        let kept = if backward {
-            (0..self.blocks.len()).map(|i| Kept::new(b, &self.config, rows, self.ranks(i))).collect()
-        } else {
-            vec![Kept::new(b, &self.config, rows, self.max_ranks())]
-        };
-        let max_rank = self.max_ranks().into_iter().max().unwrap_or(0);
-        Workspace {
-            capacity: (rows, labelled),
-            keeps: backward,
-            dropout,
-            x: b.zeros(rows * c),
-            dx: back(rows),
-            kept,
-            scratch: Scratch::new(b, &self.config, rows, max_rank, backward, dropout),
-            rows: b.zeros(labelled * c),
-            normed: b.zeros(labelled * c),
-            drows: back(labelled),
-            dnormed: back(labelled),
+    fn workspace_spec(&self, size: BatchSize, backward: bool) -> WorkspaceSpec {
+        let layers = self.blocks.len();
+        WorkspaceSpec {
+            ranks: (0..layers).map(|i| self.ranks(i)).collect(),
+            size,
+            keeping: backward.then(|| Keeping::new(layers, self.lowest_trained(), self.recompute)),
+            dropout: backward && self.has_dropout(),
         }
     }
 
@@ -334,6 +367,48 @@ impl<B: Backend> Decoder<B> {
             Some(&id) => Err(Error::TokenId { id, vocab }),
             None => Ok(()),
         }
+    }
+}
+
+/// A batch as the blocks see it.
+struct Layout<B: Backend> {
+    rows: usize,
+    segments: Vec<Segment>,
+    narrow: Narrow,
+    /// `[T, D]`, and of the rows that ask in the last block, `[M, D]`
+    rope: B::Buffer,
+    top_rope: B::Buffer,
+}
+
+impl<B: Backend> Layout<B> {
+    fn new(backend: &B, config: &Config, batch: Batch) -> Self {
+        let segments = causal(batch);
+        let narrow = Narrow::new(&segments, batch.rows);
+        Self::of(backend, config, batch, segments, narrow)
+    }
+
+    fn of(backend: &B, config: &Config, batch: Batch, segments: Vec<Segment>, narrow: Narrow) -> Self {
+        let rope = backend.rope_table(batch.positions, &config.rope.inv_freq(config.head_dim));
+        let mut top_rope = backend.zeros(narrow.rows.len() * config.head_dim);
+        backend.gather_rows(&rope, &narrow.rows, config.head_dim, &mut top_rope);
+        Self { rows: batch.input_ids.len(), segments, narrow, rope, top_rope }
+    }
+
+    fn size(&self) -> BatchSize {
+        BatchSize::of(self.rows, &self.narrow)
+    }
+
+    /// Of all rows, and of those that ask in the last block.
+    fn contexts<'a>(
+        &'a self,
+        backend: &'a B,
+        config: &'a Config,
+        pass: Pass,
+    ) -> (Context<'a, B>, Context<'a, B>) {
+        let (segments, narrow) = (&self.segments, &self.narrow);
+        let all = Context { backend, config, pass, rows: self.rows, rope: &self.rope, segments };
+        let rows = narrow.rows.len();
+        (all, Context { backend, config, pass, rows, rope: &self.top_rope, segments: &narrow.segments })
     }
 }
 

@@ -53,12 +53,24 @@ pub struct LinearScratch<B: Backend> {
 impl<B: Backend> LinearScratch<B> {
     /// For `rows` rows; the dropout buffers are made only where a dropout will run.
     pub fn new(backend: &B, rows: usize, widest: usize, max_rank: usize, dropout: bool) -> Self {
+        let [dropped, dropped_grad, du] =
+            Self::sizes(rows, widest, max_rank, dropout).map(|len| backend.zeros(len));
+        Self { dropped, dropped_grad, du }
+    }
+
+    /// Values in these buffers.
+    pub fn values(rows: usize, widest: usize, max_rank: usize, dropout: bool) -> usize {
+        Self::sizes(rows, widest, max_rank, dropout).iter().sum()
+    }
+
+    #[cfg(test)]
+    pub fn buffers(&self) -> [&B::Buffer; 3] {
+        [&self.dropped, &self.dropped_grad, &self.du]
+    }
+
+    fn sizes(rows: usize, widest: usize, max_rank: usize, dropout: bool) -> [usize; 3] {
         let dropped = if dropout { rows * widest } else { 0 };
-        Self {
-            dropped: backend.zeros(dropped),
-            dropped_grad: backend.zeros(dropped),
-            du: backend.zeros(rows * max_rank),
-        }
+        [dropped, dropped, rows * max_rank]
     }
 }
 
@@ -89,9 +101,25 @@ impl<B: Backend> Linear<B> {
         scratch: &mut LinearScratch<B>,
     ) {
         backend.linear(x, self.weight.mat(pass.side), self.dims(rows), 1.0, to, y);
+        self.branch(backend, pass, site, x, rows, u, scratch);
+        let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
+        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
+        backend.linear(u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
+    }
+
+    /// The part of [`Linear::forward`] that the backward reads: `u [T, R]` = dropout(x) Aᵀ.
+    pub fn branch(
+        &self,
+        backend: &B,
+        pass: Pass,
+        site: u64,
+        x: &B::Buffer,
+        rows: usize,
+        u: &mut B::Buffer,
+        scratch: &mut LinearScratch<B>,
+    ) {
         let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
         let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
-        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
         let input = match self.mask(pass, site) {
             Some(mask) => {
                 backend.dropout(x, rows * self.inputs, mask, Out::Set, &mut scratch.dropped);
@@ -100,7 +128,6 @@ impl<B: Backend> Linear<B> {
             None => x,
         };
         backend.linear(input, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, u);
-        backend.linear(u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
     }
 
     /// From `dy [T, O]`: adds to the gradients of W (if trained), A and B, and sets or adds to

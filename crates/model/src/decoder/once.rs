@@ -1,6 +1,6 @@
 //! A model that is run once, a block in memory at a time: for models larger than memory.
 
-use super::{Batch, Decoder, Workspace, causal};
+use super::{Batch, Decoder, Layout, Workspace, WorkspaceSpec};
 use crate::block::Block;
 use crate::build::block;
 use crate::config::Config;
@@ -17,9 +17,9 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A token id outside the vocabulary.
     pub fn logits_once(mut self, batch: Batch, side: Side) -> Result<Vec<f32>> {
-        let mut workspace = self.workspace(batch.input_ids.len(), batch.rows.len(), false, false);
+        let ranks = vec![self.max_ranks(); 2];
         let blocks = std::mem::take(&mut self.blocks);
-        self.logits_through(&mut workspace, batch, side, blocks.into_iter().map(Ok))
+        self.logits_through(ranks, batch, side, blocks.into_iter().map(Ok))
     }
 
     /// [`Decoder::logits`] of the model that [`Decoder::from_weights`] would make; a block is made, run and
@@ -38,34 +38,40 @@ impl<B: Backend> Decoder<B> {
         let outer = Config { num_hidden_layers: 0, ..config.clone() };
         let outer = Self::from_weights(Arc::clone(&backend), outer, matrix, vector)?;
         let blocks = (0..config.num_hidden_layers).map(|i| block(&*backend, config, i, matrix, vector));
-        let mut workspace = outer.workspace(batch.input_ids.len(), batch.rows.len(), false, false);
-        outer.logits_through(&mut workspace, batch, Side::Tuned, blocks)
+        outer.logits_through(vec![[0; 7]; 2], batch, Side::Tuned, blocks)
     }
 
-    /// Embedding, norm and head are this model's, the blocks are given.
+    /// Embedding, norm and head are this model's, the blocks are given. `ranks` are those of a lower block
+    /// and of the last one.
     fn logits_through<E: From<Error>>(
         &self,
-        ws: &mut Workspace<B>,
+        ranks: Vec<[usize; 7]>,
         batch: Batch,
         side: Side,
-        blocks: impl Iterator<Item = Result<Block<B>, E>>,
+        blocks: impl ExactSizeIterator<Item = Result<Block<B>, E>>,
     ) -> Result<Vec<f32>, E> {
         self.check(batch.input_ids)?;
-        let rows = batch.input_ids.len();
-        let segments = causal(batch);
-        let rope = self.backend.rope_table(batch.positions, &self.config.rope.inv_freq(self.config.head_dim));
-        let ctx = self.context(Pass::inference(side), rows, &rope, &segments);
+        let layout = Layout::new(&*self.backend, &self.config, batch);
+        let spec = WorkspaceSpec { ranks, size: layout.size(), keeping: None, dropout: false };
+        let ws = &mut Workspace::new(&*self.backend, &self.config, spec);
+        let (ctx, top_ctx) = layout.contexts(&*self.backend, &self.config, Pass::inference(side));
         self.backend.embed(batch.input_ids, self.embed_tokens.mat(side), self.config.hidden_size, &mut ws.x);
+        let last = blocks.len().saturating_sub(1);
         for (i, block) in blocks.enumerate() {
-            let block = block?;
-            block.forward(&ctx, 7 * i as u64, &mut ws.x, &mut ws.kept[0], &mut ws.scratch, None);
+            let (block, site) = (block?, 7 * i as u64);
+            if i < last {
+                block.forward(&ctx, site, &mut ws.x, &mut ws.kept[0], &mut ws.scratch, None);
+            } else {
+                let Workspace { x, top, top_kept, scratch, .. } = &mut *ws;
+                block.forward_narrow((&ctx, &top_ctx), &layout.narrow, site, x, top, top_kept, scratch);
+            }
             for layer in block.linear_layers() {
                 if let Weight::Frozen(matrix) = &layer.weight {
                     self.backend.release(matrix);
                 }
             }
         }
-        self.rows_forward(&ctx, batch.rows, ws);
+        self.rows_forward(&ctx, &layout.narrow, ws);
         Ok(self.project(&ws.normed, batch.rows.len(), side))
     }
 }

@@ -1,0 +1,150 @@
+//! What a block's passes write to: what is kept for the backward, and what every block uses in turn.
+//!
+//! Letters as in [`super`]; M rows that the last block asks attention for (all T, but in a narrow pass).
+
+use crate::config::Config;
+use crate::linear::LinearScratch;
+use tolmach_engine::Backend;
+
+/// Rows of a pass of one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRows {
+    /// T: rows whose keys and values are computed
+    pub keys: usize,
+    /// M: rows that ask, and go on to the MLP
+    pub queries: usize,
+}
+
+impl BlockRows {
+    /// Every row asks.
+    pub fn all(rows: usize) -> Self {
+        Self { keys: rows, queries: rows }
+    }
+}
+
+/// Activations that a block's backward reads.
+pub struct Kept<B: Backend> {
+    /// The residual stream before attention, `[T, C]`
+    pub(super) x_in: B::Buffer,
+    /// After RoPE, `[M, H·D]`, `[T, K·D]`
+    pub(super) q: B::Buffer,
+    pub(super) k: B::Buffer,
+    pub(super) v: B::Buffer,
+    /// Attention's output before o_proj, `[M, H·D]`, and its log-sum-exp, `[M, H]`
+    pub(super) attn: B::Buffer,
+    pub(super) lse: B::Buffer,
+    /// The residual stream before the MLP, `[M, C]`
+    pub(super) x_mid: B::Buffer,
+    /// `[M, F]`
+    pub(super) gate: B::Buffer,
+    pub(super) up: B::Buffer,
+    /// x Aᵀ of each linear layer, `[M, R]`; `[T, R]` of k_proj and v_proj
+    pub(super) u: [B::Buffer; 7],
+}
+
+impl<B: Backend> Kept<B> {
+    pub fn new(backend: &B, config: &Config, rows: BlockRows, ranks: [usize; 7]) -> Self {
+        let sizes = kept_sizes(config, rows, ranks).map(|len| backend.zeros(len));
+        let [x_in, q, k, v, attn, lse, x_mid, gate, up, u0, u1, u2, u3, u4, u5, u6] = sizes;
+        Self { x_in, q, k, v, attn, lse, x_mid, gate, up, u: [u0, u1, u2, u3, u4, u5, u6] }
+    }
+
+    #[cfg(test)]
+    pub fn buffers(&self) -> impl Iterator<Item = &B::Buffer> {
+        let Self { x_in, q, k, v, attn, lse, x_mid, gate, up, u } = self;
+        [x_in, q, k, v, attn, lse, x_mid, gate, up].into_iter().chain(u)
+    }
+
+    /// Values in these buffers.
+    pub fn values(config: &Config, rows: BlockRows, ranks: [usize; 7]) -> usize {
+        kept_sizes(config, rows, ranks).iter().sum()
+    }
+}
+
+/// Values of each buffer of [`Kept`], in order.
+fn kept_sizes(
+    config: &Config,
+    BlockRows { keys: t, queries: m }: BlockRows,
+    ranks: [usize; 7],
+) -> [usize; 16] {
+    let (c, f, h) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
+    let (hd, kd) = (h * config.head_dim, config.num_key_value_heads * config.head_dim);
+    let [q, k, v, o, gate, up, down] = ranks;
+    let branches = [m * q, t * k, t * v, m * o, m * gate, m * up, m * down];
+    let [u0, u1, u2, u3, u4, u5, u6] = branches;
+    [t * c, m * hd, t * kd, t * kd, m * hd, m * h, m * c, m * f, m * f, u0, u1, u2, u3, u4, u5, u6]
+}
+
+/// Buffers that every block uses in turn.
+pub struct Scratch<B: Backend> {
+    /// A norm's output, `[T, C]`, and its gradient
+    pub(super) norm: B::Buffer,
+    pub(super) dnorm: B::Buffer,
+    /// silu(gate)·up, `[T, F]`
+    pub(super) h: B::Buffer,
+    /// Gradients; empty where no backward will run
+    pub(super) dh: B::Buffer,
+    pub(super) dgate: B::Buffer,
+    pub(super) dup: B::Buffer,
+    pub(super) dattn: B::Buffer,
+    pub(super) dq: B::Buffer,
+    pub(super) dk: B::Buffer,
+    pub(super) dv: B::Buffer,
+    /// The norm of the rows that ask in a narrow pass, `[M, C]`, and its gradient
+    pub(super) narrow_norm: B::Buffer,
+    pub(super) narrow_dnorm: B::Buffer,
+    pub(super) linear: LinearScratch<B>,
+}
+
+/// How much scratch memory a pass needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScratchSize {
+    /// T
+    pub rows: usize,
+    /// M of the narrow pass of the last block; 0 where there is none
+    pub narrow: usize,
+    /// Of all LoRA branches
+    pub max_rank: usize,
+    pub backward: bool,
+    pub dropout: bool,
+}
+
+impl<B: Backend> Scratch<B> {
+    pub fn new(backend: &B, config: &Config, size: ScratchSize) -> Self {
+        let sizes = scratch_sizes(config, size).map(|len| backend.zeros(len));
+        let [norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm] = sizes;
+        let linear = LinearScratch::new(backend, size.rows, widest(config), size.max_rank, size.dropout);
+        Self { norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear }
+    }
+
+    #[cfg(test)]
+    pub fn buffers(&self) -> impl Iterator<Item = &B::Buffer> {
+        let Self { norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear } =
+            self;
+        let own = [norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm];
+        own.into_iter().chain(linear.buffers())
+    }
+
+    /// Values in these buffers.
+    pub fn values(config: &Config, size: ScratchSize) -> usize {
+        let linear = LinearScratch::<B>::values(size.rows, widest(config), size.max_rank, size.dropout);
+        scratch_sizes(config, size).iter().sum::<usize>() + linear
+    }
+}
+
+/// The widest input of a linear layer.
+fn widest(config: &Config) -> usize {
+    let heads = config.num_attention_heads * config.head_dim;
+    config.hidden_size.max(config.intermediate_size).max(heads)
+}
+
+/// Values of each buffer of [`Scratch`], in order.
+fn scratch_sizes(config: &Config, size: ScratchSize) -> [usize; 12] {
+    let (c, f, t, m) = (config.hidden_size, config.intermediate_size, size.rows, size.narrow);
+    let (hd, kd) =
+        (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+    let back = |len: usize| if size.backward { len } else { 0 };
+    let gradients = [t * f, t * f, t * f, t * hd, t * hd, t * kd, t * kd, m * c].map(back);
+    let [dh, dgate, dup, dattn, dq, dk, dv, narrow_dnorm] = gradients;
+    [t * c, back(t * c), t * f, dh, dgate, dup, dattn, dq, dk, dv, m * c, narrow_dnorm]
+}
