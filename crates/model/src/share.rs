@@ -27,6 +27,7 @@ impl<B: Backend> Decoder<B> {
             norm: norm(backend, &self.norm),
             head,
             fingerprint: self.fingerprint.clone(),
+            recompute: self.recompute,
         }
     }
 }
