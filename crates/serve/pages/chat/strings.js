@@ -1,0 +1,3 @@
+export default {
+  "chat.start.title": ["What shall we ask?", "О чём спросим?"]
+}

@@ -1,0 +1,24 @@
+export default {
+  "shell.skip": ["Skip to the content", "Перейти к содержанию"],
+  "shell.places": ["Pages", "Страницы"],
+  "shell.chat": ["Chat", "Чат"],
+  "shell.language": ["Language: English. Switch to Russian", "Язык: русский. Переключить на английский"],
+  "shell.theme.auto": ["Theme: as the system", "Тема: как в системе"],
+  "shell.theme.light": ["Theme: light", "Тема: светлая"],
+  "shell.theme.dark": ["Theme: dark", "Тема: тёмная"],
+  "shell.retry": ["Try again", "Повторить"],
+  "shell.dismiss": ["Dismiss", "Закрыть"],
+  "shell.cancel": ["Cancel", "Отмена"],
+  "shell.unreachable": [
+    "The server does not answer. Is tolmach serve still running?",
+    "Сервер не отвечает. Запущен ли tolmach serve?"
+  ],
+  "shell.failed": ["The server answered with error {status}.", "Сервер ответил ошибкой {status}."],
+  "shell.key.title": ["API key", "Ключ API"],
+  "shell.key.why": [
+    "This server asks for a key. It is kept in this tab only and forgotten when the tab closes.",
+    "Этот сервер просит ключ. Он хранится только в этой вкладке и забывается, когда её закроют."
+  ],
+  "shell.key.wrong": ["The server refused this key.", "Сервер не принял этот ключ."],
+  "shell.key.use": ["Use the key", "Применить"]
+}

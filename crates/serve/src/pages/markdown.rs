@@ -1,0 +1,123 @@
+//! Markdown as models write it → HTML that is safe to insert.
+//!
+//! Two belts: HTML in the text is shown as text, never passed on, and what the renderer makes is sanitised
+//! all the same. Pictures become links, so that no answer can make the browser call another host.
+
+use crate::api::error::ApiError;
+use ammonia::{Builder, UrlRelative};
+use axum::Json;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, html};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// Elements within elements, at most.
+const DEEPEST: usize = 40;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    text: String,
+}
+
+/// `POST /ui/markdown`: `{"text"}` → `{"html"}`.
+pub async fn markdown(body: Bytes) -> Result<Json<Value>, ApiError> {
+    let request: Request = serde_json::from_slice(&body).map_err(|_| {
+        ApiError::new(StatusCode::BAD_REQUEST, "Expected a JSON object with one field, `text`.")
+    })?;
+    Ok(Json(json!({ "html": render(&request.text) })))
+}
+
+/// `text` as sanitised HTML.
+pub fn render(text: &str) -> String {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let events = shallow(Parser::new_ext(text, options).map(harmless));
+    let mut raw = String::with_capacity(text.len() * 2);
+    html::push_html(&mut raw, events);
+    SANITISER.clean(&raw).to_string()
+}
+
+/// HTML as text, pictures as links, and a line break where the model made one.
+fn harmless(event: Event<'_>) -> Event<'_> {
+    match event {
+        Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
+        Event::SoftBreak => Event::HardBreak,
+        Event::Start(Tag::Image { dest_url, title, id, .. }) => {
+            Event::Start(Tag::Link { link_type: LinkType::Inline, dest_url, title, id })
+        }
+        Event::End(TagEnd::Image) => Event::End(TagEnd::Link),
+        other => other,
+    }
+}
+
+/// Nesting beyond [`DEEPEST`] is dropped, its text kept: sanitising costs the square of the depth.
+fn shallow<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut depth = 0usize;
+    events.filter(move |event| match event {
+        Event::Start(_) => {
+            depth += 1;
+            depth <= DEEPEST
+        }
+        Event::End(_) => {
+            depth -= 1;
+            depth < DEEPEST
+        }
+        _ => true,
+    })
+}
+
+static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let tags = [
+        "a",
+        "blockquote",
+        "br",
+        "code",
+        "del",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "strong",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ];
+    let mut builder = Builder::empty();
+    builder
+        .tags(tags.into())
+        .add_tag_attributes("a", ["href", "title"])
+        .add_tag_attributes("ol", ["start"])
+        .add_tag_attributes("code", ["class"])
+        .url_schemes(HashSet::from(["http", "https", "mailto"]))
+        .url_relative(UrlRelative::Deny)
+        .link_rel(Some("noopener noreferrer nofollow"))
+        .set_tag_attribute_value("a", "target", "_blank")
+        .attribute_filter(|element, attribute, value| match (element, attribute) {
+            ("code", "class") => language_class(value),
+            _ => Some(value.into()),
+        });
+    builder
+});
+
+/// A fenced block keeps the name of its language and no other class.
+fn language_class(value: &str) -> Option<Cow<'_, str>> {
+    let name = value.strip_prefix("language-")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-#._".contains(c);
+    (!name.is_empty() && name.len() <= 30 && name.chars().all(plain)).then_some(value.into())
+}
