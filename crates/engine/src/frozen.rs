@@ -1,10 +1,11 @@
-//! A weight that is never trained, in the type it has on disk; unpacked to f32 where it is used.
+//! A weight that is never trained, in the format it has on disk; unpacked to f32 where it is used.
 
+use crate::blocks::{BlockType, LONGEST};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use std::sync::Arc;
 
-/// How a frozen matrix is stored.
+/// The type of numbers that are stored one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     F32,
@@ -32,15 +33,64 @@ impl std::fmt::Display for Dtype {
     }
 }
 
+/// How a frozen matrix is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Number by number.
+    Plain(Dtype),
+    /// Quantised: rows are whole blocks.
+    Blocks(BlockType),
+}
+
+impl Format {
+    /// Bytes of a row; `None` where a row is no whole number of blocks.
+    fn row_bytes(self, cols: usize) -> Option<usize> {
+        match self {
+            Format::Plain(dtype) => cols.checked_mul(dtype.size()),
+            Format::Blocks(block) if cols.is_multiple_of(block.numbers()) => {
+                (cols / block.numbers()).checked_mul(block.bytes())
+            }
+            Format::Blocks(_) => None,
+        }
+    }
+
+    /// Numbers that are stored together.
+    pub(crate) fn granule(self) -> usize {
+        match self {
+            Format::Plain(_) => 1,
+            Format::Blocks(block) => block.numbers(),
+        }
+    }
+}
+
+impl From<Dtype> for Format {
+    fn from(dtype: Dtype) -> Self {
+        Format::Plain(dtype)
+    }
+}
+
+impl From<BlockType> for Format {
+    fn from(block: BlockType) -> Self {
+        Format::Blocks(block)
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Format::Plain(dtype) => dtype.fmt(f),
+            Format::Blocks(block) => block.fmt(f),
+        }
+    }
+}
+
 /// The bytes given do not make the matrix asked for.
 #[derive(Debug, thiserror::Error)]
-#[error("a {rows} × {cols} matrix of {dtype} takes {expected} bytes, found {found}")]
-pub struct StorageError {
-    rows: usize,
-    cols: usize,
-    dtype: Dtype,
-    expected: usize,
-    found: usize,
+pub enum StorageError {
+    #[error("a {rows} × {cols} matrix of {format} takes {expected} bytes, found {found}")]
+    Length { rows: usize, cols: usize, format: Format, expected: usize, found: usize },
+    #[error("rows of {cols} numbers are no whole blocks of {format}, which have {block} each")]
+    Blocks { cols: usize, format: Format, block: usize },
 }
 
 #[derive(Clone)]
@@ -59,7 +109,7 @@ enum Storage {
 pub struct FrozenMatrix {
     rows: usize,
     cols: usize,
-    dtype: Dtype,
+    format: Format,
     storage: Storage,
 }
 
@@ -67,27 +117,34 @@ impl FrozenMatrix {
     /// From bytes in memory.
     ///
     /// # Errors
-    /// The number of bytes is not rows · cols · size of the type.
-    pub fn from_bytes(rows: usize, cols: usize, dtype: Dtype, bytes: &[u8]) -> Result<Self, StorageError> {
-        check(rows, cols, dtype, bytes.len())?;
-        Ok(Self { rows, cols, dtype, storage: Storage::Owned(bytes.into()) })
+    /// The number of bytes is not that of the matrix in this format, or rows are no whole blocks.
+    pub fn from_bytes(
+        rows: usize,
+        cols: usize,
+        format: impl Into<Format>,
+        bytes: &[u8],
+    ) -> Result<Self, StorageError> {
+        let format = format.into();
+        check(rows, cols, format, bytes.len())?;
+        Ok(Self { rows, cols, format, storage: Storage::Owned(bytes.into()) })
     }
 
     /// A part of a memory-mapped file, from byte `offset` on.
     ///
     /// # Errors
-    /// The map ends before the matrix does.
+    /// The map ends before the matrix does, or rows are no whole blocks.
     pub fn from_map(
         rows: usize,
         cols: usize,
-        dtype: Dtype,
+        format: impl Into<Format>,
         map: Arc<Mmap>,
         offset: usize,
     ) -> Result<Self, StorageError> {
-        let len = rows.saturating_mul(cols).saturating_mul(dtype.size());
+        let format = format.into();
+        let len = bytes_of(rows, cols, format)?;
         let found = map.len().saturating_sub(offset).min(len);
-        check(rows, cols, dtype, found)?;
-        Ok(Self { rows, cols, dtype, storage: Storage::Mapped { map, offset, len } })
+        check(rows, cols, format, found)?;
+        Ok(Self { rows, cols, format, storage: Storage::Mapped { map, offset, len } })
     }
 
     /// From f32 values.
@@ -107,8 +164,8 @@ impl FrozenMatrix {
         self.cols
     }
 
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// All bytes, row-major, little-endian; not aligned to more than one byte.
@@ -132,24 +189,14 @@ impl FrozenMatrix {
     /// Columns `from .. from + out.len()` of `row` as f32.
     pub fn unpack(&self, row: usize, from: usize, out: &mut [f32]) {
         debug_assert!(row < self.rows && from + out.len() <= self.cols);
-        let size = self.dtype.size();
-        let start = (row * self.cols + from) * size;
-        let bytes = &self.bytes()[start..start + out.len() * size];
-        match self.dtype {
-            Dtype::F32 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *o = f32::from_le_bytes(*b);
-                }
+        match self.format {
+            Format::Plain(dtype) => {
+                let start = (row * self.cols + from) * dtype.size();
+                unpack_plain(dtype, &self.bytes()[start..start + out.len() * dtype.size()], out);
             }
-            Dtype::BF16 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *o = bf16::from_le_bytes(*b).to_f32();
-                }
-            }
-            Dtype::F16 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *o = f16::from_le_bytes(*b).to_f32();
-                }
+            Format::Blocks(block) => {
+                let row_bytes = self.cols / block.numbers() * block.bytes();
+                unpack_blocks(block, &self.bytes()[row * row_bytes..][..row_bytes], from, out);
             }
         }
     }
@@ -166,9 +213,60 @@ impl FrozenMatrix {
     }
 }
 
-fn check(rows: usize, cols: usize, dtype: Dtype, found: usize) -> Result<(), StorageError> {
-    let expected = rows.saturating_mul(cols).saturating_mul(dtype.size());
-    if expected == found { Ok(()) } else { Err(StorageError { rows, cols, dtype, expected, found }) }
+fn unpack_plain(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *o = f32::from_le_bytes(*b);
+            }
+        }
+        Dtype::BF16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = bf16::from_le_bytes(*b).to_f32();
+            }
+        }
+        Dtype::F16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = f16::from_le_bytes(*b).to_f32();
+            }
+        }
+    }
+}
+
+/// Numbers `from .. from + out.len()` of a row of blocks. What begins or ends inside a block is decoded
+/// aside; the whole blocks between go straight to their place.
+fn unpack_blocks(block: BlockType, row: &[u8], from: usize, out: &mut [f32]) {
+    let (numbers, bytes) = (block.numbers(), block.bytes());
+    let mut at = from;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let (index, skip) = (at / numbers, at % numbers);
+        let whole = if skip == 0 { rest.len() / numbers } else { 0 };
+        let count = if whole > 0 {
+            let done = whole * numbers;
+            block.decode(&row[index * bytes..][..whole * bytes], &mut rest[..done]);
+            done
+        } else {
+            let mut aside = [0.0; LONGEST];
+            block.decode(&row[index * bytes..][..bytes], &mut aside[..numbers]);
+            let count = rest.len().min(numbers - skip);
+            rest[..count].copy_from_slice(&aside[skip..][..count]);
+            count
+        };
+        at += count;
+        rest = &mut rest[count..];
+    }
+}
+
+fn bytes_of(rows: usize, cols: usize, format: Format) -> Result<usize, StorageError> {
+    let row = format.row_bytes(cols);
+    let row = row.ok_or(StorageError::Blocks { cols, format, block: format.granule() })?;
+    Ok(rows.saturating_mul(row))
+}
+
+fn check(rows: usize, cols: usize, format: Format, found: usize) -> Result<(), StorageError> {
+    let expected = bytes_of(rows, cols, format)?;
+    if expected == found { Ok(()) } else { Err(StorageError::Length { rows, cols, format, expected, found }) }
 }
 
 #[cfg(test)]
@@ -195,5 +293,32 @@ mod tests {
     fn a_wrong_length_is_an_error() {
         let error = FrozenMatrix::from_bytes(2, 3, Dtype::F16, &[0; 11]).err().unwrap();
         assert_eq!(error.to_string(), "a 2 × 3 matrix of f16 takes 12 bytes, found 11");
+    }
+
+    #[test]
+    fn any_part_of_a_row_of_blocks_is_what_the_whole_row_has_there() {
+        let values: Vec<f32> = (0..3 * 512).map(|i| ((i * 37 % 101) as f32 - 50.0) * 0.03).collect();
+        for block in BlockType::ALL {
+            let mut bytes = vec![0; values.len() / block.numbers() * block.bytes()];
+            block.encode(&values, &mut bytes);
+            let matrix = FrozenMatrix::from_bytes(3, 512, block, &bytes).unwrap();
+            let all = matrix.to_f32();
+            assert!(all.iter().zip(&values).all(|(a, b)| (a - b).abs() < 0.2), "{block}");
+            for (from, len) in
+                [(0, 512), (0, 1), (31, 2), (32, 32), (100, 300), (255, 2), (511, 1), (300, 212)]
+            {
+                let mut part = vec![0.0; len];
+                matrix.unpack(1, from, &mut part);
+                assert_eq!(part, all[512 + from..][..len], "{block} from {from}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_whole_blocks() {
+        let error = FrozenMatrix::from_bytes(2, 48, BlockType::Q4_0, &[0; 54]).err().unwrap();
+        assert_eq!(error.to_string(), "rows of 48 numbers are no whole blocks of q4_0, which have 32 each");
+        let error = FrozenMatrix::from_bytes(2, 64, BlockType::Q4_0, &[0; 54]).err().unwrap();
+        assert_eq!(error.to_string(), "a 2 × 64 matrix of q4_0 takes 72 bytes, found 54");
     }
 }

@@ -12,12 +12,14 @@
 extern crate self as tolmach_engine;
 
 mod backend;
+mod blocks;
 pub mod cpu;
 mod frozen;
 pub mod random;
 pub mod reference;
 
 pub use backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection, Segment};
+pub use blocks::BlockType;
 pub use cpu::CpuBackend;
-pub use frozen::{Dtype, FrozenMatrix, StorageError};
+pub use frozen::{Dtype, Format, FrozenMatrix, StorageError};
 pub use reference::ReferenceBackend;

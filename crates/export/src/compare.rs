@@ -81,6 +81,8 @@ impl Bounds {
         Bounds { max_abs: 0.05, max_abs_relative: 0.05, kl_mean: 1e-3, decided_agreement: 0.98, lead: 0.1 };
     const EIGHT_BITS: Bounds =
         Bounds { max_abs: 0.5, max_abs_relative: 0.1, kl_mean: 0.01, decided_agreement: 0.95, lead: 0.5 };
+    const SIX_BITS: Bounds =
+        Bounds { max_abs: 1.0, max_abs_relative: 0.2, kl_mean: 0.05, decided_agreement: 0.9, lead: 1.0 };
     const FOUR_BITS: Bounds =
         Bounds { max_abs: 4.0, max_abs_relative: 0.5, kl_mean: 0.5, decided_agreement: 0.7, lead: 2.0 };
 
@@ -100,6 +102,7 @@ impl Bounds {
             TensorType::F32 => Self::EXACT,
             TensorType::F16 => Self::HALF,
             TensorType::Bf16 | TensorType::Q8_0 => Self::EIGHT_BITS,
+            TensorType::Q6K => Self::SIX_BITS,
             TensorType::Q4_0 | TensorType::Q4K => Self::FOUR_BITS,
         }
     }

@@ -287,6 +287,7 @@ fn rounding_bound(tensor_type: TensorType) -> f64 {
         TensorType::F16 => 5e-4,
         TensorType::Bf16 => 4e-3,
         TensorType::Q8_0 => 0.02,
+        TensorType::Q6K => 0.06,
         TensorType::Q4_0 | TensorType::Q4K => 0.25,
     }
 }

@@ -295,7 +295,7 @@ mod tests {
         sample(&path);
         let checkpoint = Checkpoint::open_folder(dir.path()).unwrap();
         assert_eq!(checkpoint.values("w", &[2, 3]).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert_eq!(checkpoint.matrix("w", 2, 3).unwrap().dtype(), Dtype::BF16);
+        assert_eq!(checkpoint.matrix("w", 2, 3).unwrap().format(), Dtype::BF16.into());
         assert_eq!(checkpoint.metadata()["k"], "v");
     }
 

@@ -47,7 +47,7 @@ enum Format {
 struct GgufArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// How weights are stored: f32, f16, bf16, q8_0, q4_0 or q4_k
+    /// How weights are stored: f32, f16, bf16, q8_0, q6_k, q4_0 or q4_k
     #[arg(long = "type", value_name = "TYPE", default_value_t = TensorType::F16)]
     tensor_type: TensorType,
 }

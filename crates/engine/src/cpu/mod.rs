@@ -14,7 +14,7 @@ mod optimizer;
 mod parallel;
 mod rope;
 mod rows;
-mod simd;
+pub(crate) mod simd;
 mod swiglu;
 #[cfg(test)]
 mod tests;

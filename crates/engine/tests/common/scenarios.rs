@@ -107,7 +107,7 @@ impl<B: Backend> Scenario<'_, B> {
             let ids = self.random.ids(tokens, vocab);
             let mut out = self.upload(tokens * width);
             for table in frozen(vocab, width, &values) {
-                let dtype = table.dtype();
+                let dtype = table.format();
                 let table = self.b.matrix(table);
                 self.b.embed(&ids, Mat::Frozen(&table), width, &mut out);
                 self.output(format!("embed {tokens} {vocab} {width} {dtype}"), &out, tokens * width);
@@ -159,7 +159,7 @@ impl<B: Backend> Scenario<'_, B> {
             let dims = Dims { rows, inputs, outputs };
             let values = self.random.floats(inputs * outputs);
             for w in frozen(outputs, inputs, &values) {
-                let dtype = w.dtype();
+                let dtype = w.format();
                 let w = self.b.matrix(w);
                 let [x, dy] = [rows * inputs, rows * outputs].map(|len| self.upload(len));
                 let [mut dx, mut y] = [rows * inputs, rows * outputs].map(|len| self.upload(len));
@@ -253,7 +253,7 @@ impl<B: Backend> Scenario<'_, B> {
         let targets = self.random.ids(rows, vocab);
         let what = format!("{rows} {width} {vocab}");
         for head in frozen(vocab, width, &values) {
-            let dtype = head.dtype();
+            let dtype = head.format();
             let head = self.b.matrix(head);
             let mut dhidden = self.upload(rows * width);
             let (head, dh) = (Mat::Frozen(&head), Some(&mut dhidden));

@@ -4,7 +4,6 @@ use super::names::{ROPE_FACTORS, deinterleave, interleave, rotated_heads, to_ggu
 use super::{Gguf, GgufWriter, TensorHeader, TensorType, Value, Vocabulary, metadata, quantize};
 use crate::error::{Error, Result};
 use crate::source::{Source, Tensor, tensors};
-use half::f16;
 use std::path::Path;
 use tolmach_model::Config;
 
@@ -12,7 +11,7 @@ const HEAD: &str = "output.weight";
 
 /// Write the model of `source` to `path`. `done` hears of the numbers written so far.
 ///
-/// Norms stay f32. With q4_0 and q4_k the embedding and the head are q8_0: they are few, and errors there
+/// Norms stay f32. With q4_0, q4_k and q6_k the embedding and the head are q8_0: they are few, and errors there
 /// cost most. A matrix whose rows are no whole blocks gets the next larger type that fits.
 ///
 /// # Errors
@@ -88,8 +87,9 @@ fn stored_as(tensor: &Tensor, asked: TensorType) -> TensorType {
     let types: &[TensorType] = match asked {
         _ if !tensor.is_matrix() => &[],
         TensorType::Q4_0 if outer => &[TensorType::Q8_0, TensorType::F16],
-        TensorType::Q4K if outer => &[TensorType::Q8_0, TensorType::F16],
+        TensorType::Q4K | TensorType::Q6K if outer => &[TensorType::Q8_0, TensorType::F16],
         TensorType::Q4K => &[TensorType::Q4K, TensorType::Q8_0, TensorType::F16],
+        TensorType::Q6K => &[TensorType::Q6K, TensorType::Q8_0, TensorType::F16],
         TensorType::Q4_0 => &[TensorType::Q4_0, TensorType::F16],
         TensorType::Q8_0 => &[TensorType::Q8_0, TensorType::F16],
         TensorType::F16 => &[TensorType::F16],
@@ -105,14 +105,7 @@ pub(super) fn check(name: &str, values: &[f32], tensor_type: TensorType) -> Resu
     if let Some(&value) = values.iter().find(|v| !v.is_finite()) {
         return Err(Error::NotFinite { name: name.into(), value });
     }
-    let f16_max = f16::MAX.to_f32();
-    let limit = match tensor_type {
-        TensorType::F32 | TensorType::Bf16 => return Ok(()),
-        TensorType::F16 => f16_max,
-        TensorType::Q8_0 => f16_max * 127.0,
-        TensorType::Q4_0 => f16_max * 8.0,
-        TensorType::Q4K => f16_max * 15.0,
-    };
+    let Some(limit) = quantize::limit(tensor_type.format()) else { return Ok(()) };
     match values.iter().find(|v| v.abs() > limit) {
         Some(&value) => Err(Error::Range {
             name: name.into(),

@@ -1,11 +1,11 @@
 //! How the numbers of a tensor are stored in a GGUF file.
 
-use super::quantize;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+use tolmach_engine::{BlockType, Dtype, Format};
 
-/// A type of stored numbers. `Q4K` is ggml's `Q4_K`.
+/// A type of stored numbers. `Q4K` and `Q6K` are ggml's `Q4_K` and `Q6_K`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TensorType {
     F32,
@@ -14,16 +14,18 @@ pub enum TensorType {
     Q8_0,
     Q4_0,
     Q4K,
+    Q6K,
 }
 
 impl TensorType {
-    pub const ALL: [TensorType; 6] = [
+    pub const ALL: [TensorType; 7] = [
         TensorType::F32,
         TensorType::F16,
         TensorType::Bf16,
         TensorType::Q8_0,
         TensorType::Q4_0,
         TensorType::Q4K,
+        TensorType::Q6K,
     ];
 
     /// `enum ggml_type`.
@@ -34,6 +36,7 @@ impl TensorType {
             TensorType::Q4_0 => 2,
             TensorType::Q8_0 => 8,
             TensorType::Q4K => 12,
+            TensorType::Q6K => 14,
             TensorType::Bf16 => 30,
         }
     }
@@ -50,27 +53,37 @@ impl TensorType {
             TensorType::Q4_0 => 2,
             TensorType::Q8_0 => 7,
             TensorType::Q4K => 14,
+            TensorType::Q6K => 18,
             TensorType::Bf16 => 32,
+        }
+    }
+
+    /// How the engine keeps such numbers.
+    pub fn format(self) -> Format {
+        match self {
+            TensorType::F32 => Dtype::F32.into(),
+            TensorType::F16 => Dtype::F16.into(),
+            TensorType::Bf16 => Dtype::BF16.into(),
+            TensorType::Q8_0 => BlockType::Q8_0.into(),
+            TensorType::Q4_0 => BlockType::Q4_0.into(),
+            TensorType::Q4K => BlockType::Q4K.into(),
+            TensorType::Q6K => BlockType::Q6K.into(),
         }
     }
 
     /// Numbers that are stored together. The length of a row must be a multiple.
     pub fn block(self) -> usize {
-        match self {
-            TensorType::F32 | TensorType::F16 | TensorType::Bf16 => 1,
-            TensorType::Q8_0 | TensorType::Q4_0 => quantize::BLOCK,
-            TensorType::Q4K => quantize::SUPER_BLOCK,
+        match self.format() {
+            Format::Plain(_) => 1,
+            Format::Blocks(block) => block.numbers(),
         }
     }
 
     /// Bytes of one block.
     pub fn block_bytes(self) -> usize {
-        match self {
-            TensorType::F32 => 4,
-            TensorType::F16 | TensorType::Bf16 => 2,
-            TensorType::Q8_0 => 34,
-            TensorType::Q4_0 => 18,
-            TensorType::Q4K => 144,
+        match self.format() {
+            Format::Plain(dtype) => dtype.size(),
+            Format::Blocks(block) => block.bytes(),
         }
     }
 
@@ -89,6 +102,7 @@ impl fmt::Display for TensorType {
             TensorType::Q8_0 => "q8_0",
             TensorType::Q4_0 => "q4_0",
             TensorType::Q4K => "q4_k",
+            TensorType::Q6K => "q6_k",
         })
     }
 }

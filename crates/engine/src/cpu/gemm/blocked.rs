@@ -8,7 +8,7 @@
 use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
 use super::{Layout, Operand, Output, Product};
-use crate::{Dtype, Out};
+use crate::Out;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -73,7 +73,7 @@ pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
     let threads = p.threads();
     let rows = Side { operand: &p.a, lines: p.m, width: kernel.mr };
     let cols = Side { operand: &p.b, lines: p.n, width: kernel.nr };
-    let in_place = p.b.layout == Layout::Depths && p.b.dtype == Dtype::F32 && p.m <= IN_PLACE_ROWS;
+    let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS;
     // The longest task's time per depth, when the first side is cut.
     let cost = |own: &Side, common: &Side| {
         let (own, common) = (own.part(threads), common.padded());
@@ -84,7 +84,8 @@ pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
     let cut = if in_place || (by_cols, p.m) <= (by_rows, p.n) { Cut::Cols } else { Cut::Rows };
     let (own, common) = if cut == Cut::Cols { (cols, rows) } else { (rows, cols) };
     let most = if in_place { IN_PLACE_DEPTH } else { DEPTH };
-    let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(16);
+    let granule = p.a.granule().max(p.b.granule()).max(16);
+    let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(granule);
     let plan = Plan { kernel, p, out, threads, cut, own, common, depth, in_place };
     if threads <= FEW_THREADS { plan.each_alone() } else { plan.together() }
 }
@@ -173,10 +174,10 @@ impl Plan<'_> {
                 // Along the rows of C: the next tile is on the same pages.
                 for j in (left..cols.end.min(left + step)).step_by(nr) {
                     let width = nr.min(cols.end - j);
-                    let (b, b_stride) = if self.in_place && width == nr {
-                        (self.p.b.at(j, block.start).cast(), self.p.b.stride)
-                    } else {
-                        (b[(j - cols.start) * depth..].as_ptr(), nr)
+                    let stored = self.p.b.f32().filter(|_| self.in_place && width == nr);
+                    let (b, b_stride) = match stored {
+                        Some(first) => (first.wrapping_add(self.p.b.value(j, block.start)), self.p.b.stride),
+                        None => (b[(j - cols.start) * depth..].as_ptr(), nr),
                     };
                     let tile = Tile {
                         c: self.out.at(i, j),
@@ -198,14 +199,8 @@ impl Plan<'_> {
     /// # Safety
     /// The lines and depths exist; `dst` has room for their panels.
     unsafe fn pack(&self, side: &Side, lines: Range<usize>, block: &Range<usize>, dst: *mut f32) {
-        let typed = self.kernel.typed(side.operand.dtype);
-        let pack = match side.operand.layout {
-            Layout::Lines => typed.pack_lines,
-            Layout::Depths => typed.pack_depths,
-        };
-        let src = side.operand.at(lines.start, block.start);
         // SAFETY: by this function's contract; a kernel is only had where it runs.
-        unsafe { pack(src, side.operand.stride, lines.len(), block.len(), side.width, dst) }
+        unsafe { side.operand.pack(self.kernel, lines, block, side.width, dst) }
     }
 
     /// Lines of the cut side packed at a time.

@@ -2,7 +2,7 @@
 //!
 //! Blocked and packed as in Goto & van de Geijn (2008) and BLIS: a tile of C stays in registers
 //! while it walks down a panel of A and a panel of B, both packed so that every load is sequential.
-//! A frozen operand is unpacked to f32 while its panel is packed; the inner loop sees f32 only.
+//! A frozen operand is unpacked to f32 while its panel is packed (`pack.rs`); the inner loop sees f32 only.
 //! Products with a thin side take shorter ways (`thin.rs`).
 //!
 //! Invariants: the path and the blocks of k depend on the shape and the storage only, and each element of C is
@@ -14,6 +14,7 @@
 mod blocked;
 mod buffer;
 pub(super) mod kernel;
+mod pack;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ mod thin;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use crate::{Dtype, FrozenMatrix, Out};
+use crate::{Dtype, Format, FrozenMatrix, Out};
 use kernel::Kernel;
 
 #[cfg(target_endian = "big")]
@@ -92,31 +93,56 @@ enum Layout {
 /// A stored matrix, seen as lines against the depth k.
 #[derive(Clone, Copy)]
 struct Operand<'a> {
-    bytes: &'a [u8],
-    dtype: Dtype,
+    stored: Stored<'a>,
     layout: Layout,
     /// From one stored row to the next, in values.
     stride: usize,
+}
+
+/// What kernels read in place, and what is unpacked before they see it.
+#[derive(Clone, Copy)]
+enum Stored<'a> {
+    Plain { bytes: &'a [u8], dtype: Dtype },
+    Blocks(&'a FrozenMatrix),
 }
 
 impl<'a> Operand<'a> {
     fn new(values: &'a [f32], layout: Layout, stride: usize) -> Self {
         // SAFETY: any f32 is four valid bytes.
         let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) };
-        Operand { bytes, dtype: Dtype::F32, layout, stride }
+        Operand { stored: Stored::Plain { bytes, dtype: Dtype::F32 }, layout, stride }
     }
 
     fn frozen(matrix: &'a FrozenMatrix, layout: Layout) -> Self {
-        Operand { bytes: matrix.bytes(), dtype: matrix.dtype(), layout, stride: matrix.cols() }
+        let stored = match matrix.format() {
+            Format::Plain(dtype) => Stored::Plain { bytes: matrix.bytes(), dtype },
+            Format::Blocks(_) => Stored::Blocks(matrix),
+        };
+        Operand { stored, layout, stride: matrix.cols() }
     }
 
-    /// Where line `line` at depth `depth` is stored.
-    fn at(&self, line: usize, depth: usize) -> *const u8 {
-        let value = match self.layout {
+    /// Rows that lie in memory as f32: where the first value is.
+    fn f32(&self) -> Option<*const f32> {
+        match self.stored {
+            Stored::Plain { bytes, dtype: Dtype::F32 } => Some(bytes.as_ptr().cast()),
+            _ => None,
+        }
+    }
+
+    /// Numbers that are stored together along a stored row.
+    fn granule(&self) -> usize {
+        match self.stored {
+            Stored::Plain { .. } => 1,
+            Stored::Blocks(matrix) => matrix.format().granule(),
+        }
+    }
+
+    /// Where line `line` at depth `depth` is, in values from the first.
+    fn value(&self, line: usize, depth: usize) -> usize {
+        match self.layout {
             Layout::Lines => line * self.stride + depth,
             Layout::Depths => depth * self.stride + line,
-        };
-        self.bytes.as_ptr().wrapping_add(value * self.dtype.size())
+        }
     }
 
     fn check(&self, name: &str, lines: usize, depth: usize) {
@@ -125,7 +151,10 @@ impl<'a> Operand<'a> {
             Layout::Depths => (depth, lines),
         };
         let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * self.stride + cols };
-        let have = self.bytes.len() / self.dtype.size();
+        let have = match self.stored {
+            Stored::Plain { bytes, dtype } => bytes.len() / dtype.size(),
+            Stored::Blocks(matrix) => matrix.rows() * matrix.cols(),
+        };
         assert!(cols <= self.stride && need <= have, "{name} has {have} values, its shape needs {need}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::kernel::Kernel;
 use super::*;
+use crate::BlockType;
 use crate::random::mix;
 use half::{bf16, f16};
 
@@ -13,13 +14,18 @@ fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
-fn frozen(rows: usize, cols: usize, values: &[f32], dtype: Dtype) -> FrozenMatrix {
-    let bytes: Vec<u8> = match dtype {
-        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-        Dtype::BF16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+fn frozen(rows: usize, cols: usize, values: &[f32], format: Format) -> FrozenMatrix {
+    let bytes: Vec<u8> = match format {
+        Format::Plain(Dtype::F32) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Format::Plain(Dtype::F16) => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+        Format::Plain(Dtype::BF16) => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+        Format::Blocks(block) => {
+            let mut bytes = vec![0; values.len() / block.numbers() * block.bytes()];
+            block.encode(values, &mut bytes);
+            bytes
+        }
     };
-    FrozenMatrix::from_bytes(rows, cols, dtype, &bytes).unwrap()
+    FrozenMatrix::from_bytes(rows, cols, format, &bytes).unwrap()
 }
 
 /// One random product in one combination of layouts, with its expected result.
@@ -42,12 +48,18 @@ struct Case {
 const LAYOUTS: [Layout; 2] = [Layout::Lines, Layout::Depths];
 
 impl Case {
-    fn new(shape: (usize, usize, usize), a_layout: Layout, b_layout: Layout, dtype: Dtype, to: Out) -> Self {
+    fn new(
+        shape: (usize, usize, usize),
+        a_layout: Layout,
+        b_layout: Layout,
+        format: impl Into<Format>,
+        to: Out,
+    ) -> Self {
         let (m, n, k) = shape;
         let alpha = if to == Out::Add { -0.75 } else { 1.0 };
         let (a, c) = (noise(m * k, 1), noise(m * n, 3));
         let (rows, cols) = if b_layout == Layout::Lines { (n, k) } else { (k, n) };
-        let b = frozen(rows, cols, &noise(n * k, 2), dtype);
+        let b = frozen(rows, cols, &noise(n * k, 2), format.into());
         let b_values = b.to_f32();
         let at = |layout, v: &[f32], lines: usize, line: usize, depth: usize| {
             f64::from(if layout == Layout::Lines { v[line * k + depth] } else { v[depth * lines + line] })
@@ -93,7 +105,7 @@ impl Case {
                 self.n,
                 self.k,
                 self.a_layout,
-                self.b.dtype(),
+                self.b.format(),
                 self.b_layout,
                 self.to,
                 i / self.n,
@@ -190,6 +202,34 @@ fn half_precision_operands_equal_their_f32_values_to_the_bit() {
                 assert!(half == case.run(kernel, 2), "{} {shape:?} {dtype} {b_layout:?}", kernel.name);
             }
         }
+    }
+}
+
+#[test]
+fn blocks_are_products_of_the_numbers_in_them() {
+    // n and k are whole blocks of every kind, whichever of them runs along the stored rows.
+    let shapes =
+        [(1, 256, 512), (7, 512, 1280), (16, 256, 256), (17, 256, 768), (40, 512, 256), (300, 256, 512)];
+    for block in BlockType::ALL {
+        for shape in shapes {
+            for b_layout in LAYOUTS {
+                let to = if shape.0 % 2 == 0 { Out::Add } else { Out::Set };
+                let case = Case::new(shape, Layout::Lines, b_layout, block, to);
+                for kernel in Kernel::available() {
+                    case.check(kernel);
+                    let one = case.run(kernel, 1);
+                    assert!(
+                        [2, 6].iter().all(|&n| case.run(kernel, n) == one),
+                        "{block} {shape:?} {b_layout:?}"
+                    );
+                }
+            }
+        }
+    }
+    // A weight with few rows is the thin side itself; and not all of the stored rows are used.
+    for (shape, b_layout) in [((40, 5, 256), Layout::Lines), ((5, 32, 7), Layout::Depths)] {
+        let case = Case::new(shape, Layout::Lines, b_layout, BlockType::Q8_0, Out::Set);
+        Kernel::available().into_iter().for_each(|kernel| case.check(kernel));
     }
 }
 

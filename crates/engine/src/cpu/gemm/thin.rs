@@ -3,9 +3,11 @@
 
 use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
-use super::{Layout, Output, Product};
+use super::pack::unpack;
+use super::{Layout, Operand, Output, Product, Stored};
 use crate::{Dtype, Out};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows of activations up to which frozen rows are read in place (decoding).
 pub const FEW_ROWS: usize = 16;
@@ -15,18 +17,21 @@ pub const FEW_COLS: usize = 16;
 /// Values of the few lines that stay in the first-level cache while the many pass by.
 const FEW_BLOCK: usize = 6144;
 
+/// Lines of blocks that are unpacked at a time: they stay in a near cache, and are whole blocks of every
+/// kernel's lines.
+const UNPACKED_LINES: usize = 6;
+
 /// `p.a` has few lines; `p.b` has many, stored as lines.
 pub fn dots(kernel: &Kernel, out: Output, p: &Product<'_>) {
     debug_assert_eq!(p.b.layout, Layout::Lines);
-    if p.a.layout == Layout::Lines && p.a.dtype == Dtype::F32 {
-        return dots_with(kernel, out, p, p.a.at(0, 0).cast(), p.a.stride);
+    if let (Layout::Lines, Some(few)) = (p.a.layout, p.a.f32()) {
+        return dots_with(kernel, out, p, few, p.a.stride);
     }
     with_buffer(p.m * p.k, |few| {
         // One panel as wide as k, with lines and depths in each other's place, is the lines themselves.
-        let typed = kernel.typed(p.a.dtype);
-        let copy = if p.a.layout == Layout::Lines { typed.pack_depths } else { typed.pack_lines };
+        let layout = if p.a.layout == Layout::Lines { Layout::Depths } else { Layout::Lines };
         // SAFETY: all lines, all depths, and room for them.
-        unsafe { copy(p.a.at(0, 0), p.a.stride, p.k, p.m, p.k, few.as_mut_ptr()) };
+        unsafe { Operand { layout, ..p.a }.pack(kernel, 0..p.k, &(0..p.m), p.k, few.as_mut_ptr()) };
         dots_with(kernel, out, p, few.as_ptr(), p.k);
     });
 }
@@ -46,11 +51,10 @@ fn dots_with(kernel: &Kernel, out: Output, p: &Product<'_>, few: *const f32, few
                 alpha: p.alpha,
                 add: p.to == Out::Add || from > 0,
             };
-            let dots = kernel.typed(p.b.dtype).dots;
             let few = few.get().wrapping_add(from);
-            let depth = depth.min(p.k - from);
+            let depths = from..p.k.min(from + depth);
             // SAFETY: the operands' shapes were checked; tasks write disjoint columns of C.
-            unsafe { dots(depth, few, few_stride, p.b.at(first, from), p.b.stride, &tile) };
+            unsafe { many_dots(kernel, few, few_stride, &p.b, first, &depths, tile) };
         }
     };
     if threads == 1 {
@@ -61,6 +65,40 @@ fn dots_with(kernel: &Kernel, out: Output, p: &Product<'_>, few: *const f32, few
     (0..p.n.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| {
         run(i * step, step.min(p.n - i * step));
     });
+}
+
+/// The dot products of a few lines of f32 with `tile.cols` lines of `many` from `first` on.
+///
+/// # Safety
+/// The lines and depths exist; nobody else touches the tile's part of C; the kernel runs here.
+unsafe fn many_dots(
+    kernel: &Kernel,
+    few: *const f32,
+    few_stride: usize,
+    many: &Operand<'_>,
+    first: usize,
+    depths: &Range<usize>,
+    tile: Tile,
+) {
+    match many.stored {
+        Stored::Plain { bytes, dtype } => {
+            let lines = bytes.as_ptr().wrapping_add(many.value(first, depths.start) * dtype.size());
+            let dots = kernel.typed(dtype).dots;
+            // SAFETY: by this function's contract.
+            unsafe { dots(depths.len(), few, few_stride, lines, many.stride, &tile) };
+        }
+        Stored::Blocks(matrix) => with_buffer(UNPACKED_LINES * depths.len(), |values| {
+            let dots = kernel.typed(Dtype::F32).dots;
+            for from in (0..tile.cols).step_by(UNPACKED_LINES) {
+                let cols = UNPACKED_LINES.min(tile.cols - from);
+                unpack(matrix, first + from..first + from + cols, depths, values);
+                let c = tile.c.wrapping_add(from * tile.col_stride);
+                let (lines, stride) = (values.as_ptr().cast(), depths.len());
+                // SAFETY: the lines were just unpacked; the rest by this function's contract.
+                unsafe { dots(depths.len(), few, few_stride, lines, stride, &Tile { c, cols, ..tile }) };
+            }
+        }),
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -7,7 +7,10 @@
 //! m₄ … m₇, whose high two bits lie on top of bytes 0–3 and 4–7.
 
 use super::{BLOCK, SUPER_BLOCK, half_at, inverse};
+use crate::cpu::simd::simd_fn;
 use half::f16;
+
+pub(super) const BYTES: usize = 16 + SUPER_BLOCK / 2;
 
 const GROUPS: usize = SUPER_BLOCK / BLOCK;
 /// The largest number of 4 and of 6 bits.
@@ -42,15 +45,19 @@ pub(super) fn encode(x: &[f32], out: &mut [u8]) {
     }
 }
 
-pub(super) fn decode(block: &[u8], out: &mut [f32]) {
-    let (d, e) = (half_at(block, 0), half_at(block, 2));
-    let (scales, minima) = unpack(&block[4..16]);
-    for (g, group) in out.chunks_exact_mut(BLOCK).enumerate() {
-        let (scale, minimum) = (d * f32::from(scales[g]), e * f32::from(minima[g]));
-        let bytes = &block[16 + g / 2 * BLOCK..][..BLOCK];
-        let shift = 4 * (g % 2);
-        for (v, byte) in group.iter_mut().zip(bytes) {
-            *v = scale * f32::from(byte >> shift & 15) - minimum;
+simd_fn! {
+    pub(super) fn decode(bytes: &[u8], values: &mut [f32]) {
+        for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<SUPER_BLOCK>().0) {
+            let (d, e) = (half_at(block, 0), half_at(block, 2));
+            let (scales, minima) = unpack(&block[4..16]);
+            for (g, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+                let (scale, minimum) = (d * f32::from(scales[g]), e * f32::from(minima[g]));
+                let q: &[u8; BLOCK] = block[16 + g / 2 * BLOCK..].first_chunk().expect("32 pairs of numbers");
+                let shift = 4 * (g % 2);
+                for i in 0..BLOCK {
+                    out[i] = scale * f32::from(q[i] >> shift & 15) - minimum;
+                }
+            }
         }
     }
 }
@@ -132,6 +139,7 @@ fn pack(scales: &[u8; GROUPS], minima: &[u8; GROUPS], out: &mut [u8]) {
     }
 }
 
+#[inline(always)]
 fn unpack(bytes: &[u8]) -> ([u8; GROUPS], [u8; GROUPS]) {
     let mut scales = [0; GROUPS];
     let mut minima = [0; GROUPS];

@@ -3,7 +3,10 @@
 //! Layout: d, then 16 bytes with qᵢ in the low half and qᵢ₊₁₆ in the high one.
 
 use super::{BLOCK, half_at, inverse};
+use crate::cpu::simd::simd_fn;
 use half::f16;
+
+pub(super) const BYTES: usize = 2 + BLOCK / 2;
 
 pub(super) fn encode(x: &[f32], out: &mut [u8]) {
     let mut extreme = 0.0f32;
@@ -21,10 +24,17 @@ pub(super) fn encode(x: &[f32], out: &mut [u8]) {
     }
 }
 
-pub(super) fn decode(block: &[u8], out: &mut [f32]) {
-    let d = half_at(block, 0);
-    for (i, byte) in block[2..].iter().enumerate() {
-        out[i] = d * (f32::from(byte & 15) - 8.0);
-        out[i + BLOCK / 2] = d * (f32::from(byte >> 4) - 8.0);
+simd_fn! {
+    pub(super) fn decode(bytes: &[u8], values: &mut [f32]) {
+        for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0) {
+            let d = half_at(block, 0);
+            let (low, high) = out.split_at_mut(BLOCK / 2);
+            for i in 0..BLOCK / 2 {
+                low[i] = d * (f32::from(block[2 + i] & 15) - 8.0);
+            }
+            for i in 0..BLOCK / 2 {
+                high[i] = d * (f32::from(block[2 + i] >> 4) - 8.0);
+            }
+        }
     }
 }
