@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A file that appears under its name only when [`AtomicFile::commit`] succeeds.
 /// Dropped without a commit, it removes its temporary file and leaves the target as it was.
@@ -28,8 +29,12 @@ impl AtomicFile {
         let name = target.file_name().ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", target.display()))
         })?;
-        // The process id keeps two programs that write the same target from sharing a temporary file.
-        let temporary = folder.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+        // The process id and the number keep two programs, and two threads of one, that write the same target
+        // from sharing a temporary file.
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let temporary =
+            folder.join(format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id()));
         let file = File::create(&temporary).map_err(|e| named(&e, "cannot create", &temporary))?;
         Ok(Self {
             target: target.to_path_buf(),
@@ -118,6 +123,19 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"old");
         file.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn two_writers_of_one_target_do_not_mix() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file.txt");
+        let (mut one, mut two) = (AtomicFile::create(&target).unwrap(), AtomicFile::create(&target).unwrap());
+        one.write_all(b"one").unwrap();
+        two.write_all(b"two and more").unwrap();
+        one.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"one");
+        two.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"two and more");
     }
 
     #[test]
