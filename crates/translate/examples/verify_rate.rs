@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 use tolmach_translate::LanguagePair;
-use tolmach_translate::verify::{Checker, Finding, Verdict};
+use tolmach_translate::verify::{Checker, Finding, Lexicon, Relation, Verdict};
 
 type Anything = Box<dyn std::error::Error>;
 
@@ -44,9 +44,42 @@ fn main() -> Result<(), Anything> {
             println!("  {one}");
         }
     }
+    attribution(&source, &target);
     let failed: usize = findings.values().map(Vec::len).sum();
     println!("{failed} of {lines} lines, {:.0} lines/s", f64::from(lines) / seconds);
     Ok(())
+}
+
+/// How often true pairs seem unrelated, and how many of those whose targets changed places are noticed.
+fn attribution(source: &str, target: &str) {
+    let mut pairs: Vec<(&str, &str)> = source.lines().zip(target.lines()).collect();
+    let others = |at: usize| -> Vec<&str> {
+        let near = at.saturating_sub(3)..(at + 4).min(source.lines().count());
+        near.filter(|&other| other != at).map(|other| pairs[other].0).collect()
+    };
+    let others: Vec<Vec<&str>> = (0..pairs.len()).map(others).collect();
+    let swapped: Vec<usize> = (0..pairs.len().saturating_sub(1)).step_by(40).collect();
+    for &at in &swapped {
+        (pairs[at].1, pairs[at + 1].1) = (pairs[at + 1].1, pairs[at].1);
+    }
+    let start = Instant::now();
+    let lexicon = Lexicon::learn(&pairs);
+    let learning = start.elapsed().as_secs_f64();
+    let is_unrelated =
+        |at: usize| lexicon.judge(pairs[at].0, pairs[at].1, &others[at]) == Relation::Unrelated;
+    let noticed: Vec<bool> = (0..pairs.len()).map(is_unrelated).collect();
+    let is_swapped = |at: usize| swapped.contains(&at) || at > 0 && swapped.contains(&(at - 1));
+    let false_alarms: Vec<usize> = (0..pairs.len()).filter(|&at| noticed[at] && !is_swapped(at)).collect();
+    let found = swapped.iter().filter(|&&at| noticed[at] || noticed[at + 1]).count();
+    println!(
+        "attribution: {} of {} right pairs seem unrelated, {found} of {} swaps are noticed; learnt in {learning:.2} s",
+        false_alarms.len(),
+        pairs.len() - 2 * swapped.len(),
+        swapped.len(),
+    );
+    for &at in false_alarms.iter().take(8) {
+        println!("    {}\n    {}", pairs[at].0, pairs[at].1);
+    }
 }
 
 fn kind(finding: &Finding) -> &'static str {
@@ -63,5 +96,8 @@ fn kind(finding: &Finding) -> &'static str {
         Finding::Sentences { .. } => "sentences",
         Finding::Torn => "torn",
         Finding::Loop { .. } => "loop",
+        Finding::Mark { .. } => "mark",
+        Finding::Gloss { .. } => "gloss",
+        Finding::Unrelated => "unrelated",
     }
 }

@@ -158,6 +158,7 @@ impl TranslateConfig {
         if self.attempts == 0 {
             return Err(Error::Config("`attempts` is 0: at least one is needed".to_string()));
         }
+        self.check_fallbacks()?;
         Ok(Options {
             pair: LanguagePair::new(&self.from, &self.to)?,
             on_miss: self.on_miss,
@@ -244,15 +245,56 @@ impl TranslateConfig {
         Ok(Marian::open(Path::new(folder), &pair, options).map_err(Box::new)?)
     }
 
+    /// What may be spent by all engines together, which takes that their prices are known and of one currency.
     fn max_cost(&self) -> Result<Option<f64>, Error> {
-        let priceless = matches!(self.engine, EngineKind::OpenAi | EngineKind::Http);
-        if self.max_cost.is_some() && priceless && self.price_per_million.is_none() {
-            return Err(Error::Config(format!(
-                "`max_cost` is set, but what the engine `{}` costs is not known: say `price_per_million`",
-                self.engine.name()
-            )));
+        let Some(limit) = amount("max_cost", self.max_cost)? else { return Ok(None) };
+        let mut currency: Option<(String, &'static str)> = None;
+        for config in self.engines() {
+            let name = config.engine.name();
+            match (config.price()?, &currency) {
+                (None, _) if matches!(config.engine, EngineKind::OpenAi | EngineKind::Http) => {
+                    return Err(Error::Config(format!(
+                        "`max_cost` is set, but what the engine `{name}` costs is not known: say `price_per_million`"
+                    )));
+                }
+                (Some(price), Some((first, whose))) if price.currency != *first => {
+                    return Err(Error::Config(format!(
+                        "`max_cost` cannot be counted in two currencies: `{whose}` has its price in {first}, `{name}` \
+                         in {}; say `price_per_million` and `currency` for one of them",
+                        price.currency
+                    )));
+                }
+                (Some(price), None) => currency = Some((price.currency, name)),
+                _ => {}
+            }
         }
-        amount("max_cost", self.max_cost)
+        Ok(Some(limit))
+    }
+
+    /// What concerns the whole translation is said once, beside the first engine: behind it, it would be ignored.
+    fn check_fallbacks(&self) -> Result<(), Error> {
+        let usual = Self::default();
+        let mut next = self.fallback.as_deref();
+        while let Some(config) = next {
+            let foreign = [
+                ("from", config.from != usual.from && config.from != self.from),
+                ("to", !config.to.is_empty() && config.to != self.to),
+                ("journal", config.journal.is_some()),
+                ("share_journal", config.share_journal),
+                ("on_miss", config.on_miss != usual.on_miss),
+                ("translate_system", config.translate_system != usual.translate_system),
+                ("attempts", config.attempts != usual.attempts),
+                ("max_cost", config.max_cost.is_some()),
+            ];
+            if let Some((key, _)) = foreign.iter().find(|(_, is_set)| *is_set) {
+                return Err(Error::Config(format!(
+                    "`fallback`: `{key}` is of the whole translation: set it for the first engine, `{}`",
+                    self.engine.name()
+                )));
+            }
+            next = config.fallback.as_deref();
+        }
+        Ok(())
     }
 
     fn price(&self) -> Result<Option<Price>, Error> {

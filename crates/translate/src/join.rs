@@ -9,15 +9,15 @@ use crate::LanguagePair;
 use crate::engine::{Answer, Engine, EngineError, Miss};
 
 /// A separator and what it may come back as.
-struct Separator {
+pub(crate) struct Separator {
     text: &'static str,
     /// What a mangled one consists of. One of `core` at least must be in it, `others` may be.
-    core: &'static [char],
+    pub core: &'static [char],
     others: &'static [char],
 }
 
 /// In order of preference: short, no word, no sentence end, rare in texts.
-const SEPARATORS: [Separator; 5] = [
+pub(crate) const SEPARATORS: [Separator; 5] = [
     Separator {
         text: "||", core: &['|', '｜', '¦', '│', '∣', '‖', '∥'], others: &['/', '\\', '／']
     },

@@ -84,7 +84,14 @@ impl EngineKind {
         }
     }
 
-    /// The list price when this was written (2026); recipes say otherwise with `price_per_million`.
+    /// The list price as it was found in November 2026, without monthly fees and free allowances; recipes say
+    /// otherwise with `price_per_million`. `None` where there is none, or none that we know.
+    ///
+    /// - Yandex: 3.93 USD, <https://yandex.cloud/en/docs/translate/pricing> as cited on 2026-06-13; in other
+    ///   regions the list is in roubles or tenge.
+    /// - Google: 20 USD beyond the first 500,000 characters a month, <https://cloud.google.com/translate/pricing>.
+    /// - DeepL: API Pro in 2026, 25 USD (20 EUR in the euro zone) and a monthly fee of about 5,
+    ///   <https://support.deepl.com/hc/en-us/articles/360020685720>, <https://www.deepl.com/pro-api>.
     pub fn price(self) -> Option<Price> {
         let usd = |per_million| Some(Price { per_million, currency: "USD".to_string() });
         match self {

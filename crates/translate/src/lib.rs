@@ -18,7 +18,7 @@
 //! | settings of a recipe | `config.rs` |
 //! | the known services, their limits and prices | `kind.rs` |
 //! | how a segment is put to an engine, and what is tried when the answer is wrong | `forms.rs`, `repair.rs` |
-//! | what makes an answer wrong | `verify/` |
+//! | what makes an answer wrong | `verify/` (whose translation it is: `lexicon.rs`) |
 //! | what an emitted example carries | `assemble.rs` |
 //! | what is set aside, and how it comes back | `review.rs` |
 

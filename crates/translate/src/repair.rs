@@ -4,7 +4,8 @@
 //! A *round* puts all segments that are still open to one engine in one way, so that what failed here and
 //! there shares its requests. Answers are judged only when a round is over, and an answer that fails the
 //! checks is stored like any other: what a round asks follows from the journal alone, and a run that was
-//! killed goes on with exactly the requests that an uninterrupted one would make.
+//! killed goes on with exactly the requests that an uninterrupted one would make. What the first round taught
+//! of the words of both languages tells, in every round, whether a target translates another segment.
 
 use crate::dispatch::{
     News, OnMiscount, Purse, Service, Stop, batches, characters, request_limits, seconds_at_the_limit,
@@ -13,7 +14,7 @@ use crate::engine::{Answer, Engine, Limits, Manner, Miss};
 use crate::forms::{Form, Target, ways};
 use crate::journal::{Journal, Scope};
 use crate::run::{Progress, Stats, Survey};
-use crate::verify::{Checker, Verdict};
+use crate::verify::{Checker, Finding, Lexicon, Relation, Verdict};
 use crate::{Error, Options};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -22,6 +23,12 @@ use std::sync::atomic::AtomicBool;
 
 /// As often a service must give the same doubtful answer, asked in different ways, to be believed.
 const CONVINCED: usize = 3;
+
+/// On each side, the segments that are compared with one whose answer may be that of a neighbour.
+const COMPARED: usize = 3;
+
+/// On each side, the segments that have to prove their place beside one that is in the wrong place.
+const SUSPECTED: usize = 6;
 
 /// What became of a segment.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +67,8 @@ pub(crate) struct Ladder<'a> {
     engines: &'a [&'a dyn Engine],
     options: &'a Options,
     checker: Checker,
+    /// Learnt from the first round.
+    lexicon: Option<Lexicon>,
     jobs: Vec<Job<'a>>,
 }
 
@@ -78,7 +87,7 @@ impl<'a> Ladder<'a> {
     pub fn new(segments: &[&'a str], engines: &'a [&'a dyn Engine], options: &'a Options) -> Self {
         let job = |&segment| Job { segment, solved: None, failed: Failed::default(), doubt: None };
         let jobs = segments.iter().map(job).collect();
-        Ladder { engines, options, checker: Checker::new(&options.pair), jobs }
+        Ladder { engines, options, checker: Checker::new(&options.pair), lexicon: None, jobs }
     }
 
     /// What the first round would have to ask for.
@@ -159,7 +168,11 @@ impl<'a> Ladder<'a> {
                 let plan = texts.plan(&answers, &question, journal.as_deref_mut())?;
                 asker.ask(&texts, &plan, &question.scope, journal.as_deref_mut(), &mut answers, progress)?;
             }
-            for (job, judged) in self.judge(&question, &texts, &answers, index, rung) {
+            let mut judged = self.judge(&question, &texts, &answers, index, rung);
+            let lexicon = self.lexicon.take().unwrap_or_else(|| self.learn(&judged));
+            self.doubt_unrelated(&mut judged, &lexicon, asker.engine);
+            self.lexicon = Some(lexicon);
+            for (job, judged) in judged {
                 self.settle(job, judged, index);
             }
         }
@@ -240,6 +253,50 @@ impl<'a> Ladder<'a> {
             (*job, target.map_or_else(Judged::Spoiled, |target| Judged::Target(target, notes)))
         };
         question.forms.par_iter().map(judge).collect()
+    }
+
+    /// What the targets of a round that pass the checks tell of both languages.
+    fn learn(&self, judged: &[(usize, Judged)]) -> Lexicon {
+        let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(judged.len());
+        for (job, judged) in judged {
+            if let Judged::Target(Target { text, verdict: Verdict::Pass, .. }, _) = judged {
+                pairs.push((self.jobs[*job].segment, text));
+            }
+        }
+        Lexicon::learn(&pairs)
+    }
+
+    /// Let those targets be doubted that seem to translate another segment. Several that share a text are told
+    /// apart by separators alone: where one of them is in the wrong place, its neighbours have to prove theirs.
+    fn doubt_unrelated(&self, judged: &mut [(usize, Judged)], lexicon: &Lexicon, engine: &dyn Engine) {
+        // What is looked up was not mixed up.
+        if engine.manner() == Manner::Lookup {
+            return;
+        }
+        let joins = engine.takes_one_text();
+        let segments: Vec<&str> = judged.iter().map(|(job, _)| self.jobs[*job].segment).collect();
+        let near = |at: usize, reach: usize| at.saturating_sub(reach)..(at + 1 + reach).min(segments.len());
+        let relation = |(at, (_, judged)): (usize, &(usize, Judged))| match judged {
+            Judged::Target(target, _) if target.verdict == Verdict::Pass => {
+                let others = near(at, if joins { COMPARED } else { 0 }).filter(|&other| other != at);
+                lexicon.judge(segments[at], &target.text, others.map(|other| &segments[other]))
+            }
+            _ => Relation::Unknown,
+        };
+        let relations: Vec<Relation> = judged.par_iter().enumerate().map(relation).collect();
+        for (at, (_, judged)) in judged.iter_mut().enumerate() {
+            let is_doubtful = match relations[at] {
+                Relation::Related => false,
+                Relation::Unrelated => true,
+                Relation::Unknown => joins && relations[near(at, SUSPECTED)].contains(&Relation::Unrelated),
+            };
+            if let Judged::Target(target, _) = judged
+                && target.verdict == Verdict::Pass
+                && is_doubtful
+            {
+                target.verdict = Verdict::Doubt(Finding::Unrelated);
+            }
+        }
     }
 
     /// Take a verdict in.

@@ -7,8 +7,8 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::{read_examples, write_examples};
 use tolmach_translate::{
-    Engine, Error, Journal, Missed, Options, Price, Progress, Review, Scope, Stats, Survey, TranslateConfig,
-    Translated, survey, translate_examples,
+    Engine, EngineKind, Error, Journal, Missed, Options, Price, Progress, Review, Scope, Stats, Survey,
+    TranslateConfig, Translated, survey, translate_examples,
 };
 
 mod args;
@@ -54,7 +54,7 @@ pub fn translate_file(
     ui: &Ui,
 ) -> Result<Report, Failure> {
     let options = config.options().map_err(failure)?;
-    let engines = open_engines(config)?;
+    let engines = open_engines(config, api_key)?;
     let mut examples = read_examples(input)?;
     let review_path = beside(output, REVIEW);
     if review_path.exists() {
@@ -70,7 +70,7 @@ pub fn translate_file(
     let mut progress = |event: Progress<'_>| match event {
         Progress::Surveyed(survey) => {
             estimate = survey.estimated_cost;
-            bar.suspend(|| say_survey(survey, price.as_ref(), ui));
+            bar.suspend(|| say_survey(survey, price.as_ref(), config, ui));
             bar.set_length(survey.texts_to_send as u64);
         }
         Progress::Repairing { texts } => {
@@ -193,19 +193,21 @@ impl Report {
 
 fn dry(input: &Path, output: &Path, config: &TranslateConfig, ui: &Ui) -> Outcome {
     let options: Options = config.options().map_err(failure)?;
-    let engines = open_engines(config)?;
+    // Nothing is sent, so the key may come later.
+    let engines =
+        open_engines(config, |config| Ok(api_key(config).ok().flatten().or(Some("none yet".to_string()))))?;
     let examples = read_examples(input)?;
     let journal = journal_path(output, config, &engines).filter(|path| path.exists());
     let journal = open_journal(journal.as_deref(), config, &engines)?;
     let survey = survey(&examples, &in_order(&engines), journal.as_ref(), &options).map_err(failure)?;
     let price = engines[0].price();
-    say_survey(&survey, price.as_ref(), ui);
+    say_survey(&survey, price.as_ref(), config, ui);
     let mut report = serde_json::to_value(survey)?;
     report["currency"] = json!(price.map(|price| price.currency));
     Ok(Some(report))
 }
 
-fn say_survey(survey: &Survey, price: Option<&Price>, ui: &Ui) {
+fn say_survey(survey: &Survey, price: Option<&Price>, config: &TranslateConfig, ui: &Ui) {
     ui.say(format!(
         "{} examples, {} segments, {} different, {} in the journal; to send: {} texts, {} characters, {} requests",
         survey.examples,
@@ -218,7 +220,14 @@ fn say_survey(survey: &Survey, price: Option<&Price>, ui: &Ui) {
     ));
     let time = survey.seconds_at_rate_limit.map(|s| format!("at the rate limit {} at least", duration(s)));
     let cost = survey.estimated_cost.zip(price).map(|(cost, price)| {
-        format!("about {cost:.2} {} at {} per million characters", price.currency, price.per_million)
+        // A price that the user has not set is a list price of some day.
+        let kind = if config.price_per_million.is_none() { " (list price)" } else { "" };
+        format!("about {cost:.2} {} at {} per million characters{kind}", price.currency, price.per_million)
+    });
+    let cost = cost.or_else(|| {
+        let charges =
+            matches!(config.engine, EngineKind::OpenAi | EngineKind::Http) && survey.texts_to_send > 0;
+        charges.then(|| "cost unknown: say --price-per-million if the service charges".to_string())
     });
     let parts: Vec<String> = [time, cost].into_iter().flatten().collect();
     if !parts.is_empty() {
@@ -236,22 +245,27 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// The engine of `config` and those behind it, in order.
-fn open_engines(config: &TranslateConfig) -> Result<Vec<Box<dyn Engine>>, Failure> {
-    config.engines().iter().map(open_engine).collect()
+/// The engine of `config` and those behind it, in order, each with its key.
+fn open_engines(
+    config: &TranslateConfig,
+    key: impl Fn(&TranslateConfig) -> Result<Option<String>, Failure>,
+) -> Result<Vec<Box<dyn Engine>>, Failure> {
+    config.engines().iter().map(|config| config.open_engine(key(config)?).map_err(failure)).collect()
 }
 
 fn in_order(engines: &[Box<dyn Engine>]) -> Vec<&dyn Engine> {
     engines.iter().map(AsRef::as_ref).collect()
 }
 
-fn open_engine(config: &TranslateConfig) -> Result<Box<dyn Engine>, Failure> {
+fn api_key(config: &TranslateConfig) -> Result<Option<String>, Failure> {
     let key = config.key_variable().and_then(|name| std::env::var(name).ok()).filter(|key| !key.is_empty());
-    if let (None, Some(name)) = (&key, &config.api_key_env) {
-        return Err(Failure::usage(format!("the environment variable {name} holds no API key"))
-            .hint(format!("export {name}=…, or leave out --api-key-env")));
+    match (key, &config.api_key_env) {
+        (None, Some(name)) => {
+            Err(Failure::usage(format!("the environment variable {name} holds no API key"))
+                .hint(format!("export {name}=…, or leave out --api-key-env")))
+        }
+        (key, _) => Ok(key),
     }
-    config.open_engine(key).map_err(failure)
 }
 
 /// `None` where nothing needs to be remembered.

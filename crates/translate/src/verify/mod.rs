@@ -5,12 +5,15 @@
 //! as it is): it is asked again, and passes where the engine keeps to its answer.
 
 mod language;
+mod leftovers;
+mod lexicon;
 mod loops;
 
 use crate::LanguagePair;
 use crate::structure::numbers::{digit_runs, restore_numbers};
 use crate::structure::{hard_parts, is_line_break, is_terminator, lines, sentence_count, stops};
 use language::{Languages, Letters};
+pub use lexicon::{Lexicon, Relation};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -73,6 +76,16 @@ pub enum Finding {
         repeated: String,
         times: usize,
     },
+    /// A mark or separator of ours that is still there.
+    Mark {
+        mark: char,
+    },
+    /// The source once more, in brackets.
+    Gloss {
+        text: String,
+    },
+    /// Its words are those of another segment.
+    Unrelated,
 }
 
 /// What a check says.
@@ -112,6 +125,9 @@ impl fmt::Display for Finding {
             Finding::Sentences { source, target } => write!(f, "{target} sentences for {source}"),
             Finding::Torn => f.write_str("it begins or ends in the middle of a sentence"),
             Finding::Loop { repeated, times } => write!(f, "`{repeated}` repeats {times} times"),
+            Finding::Mark { mark } => write!(f, "`{mark}` is there, which the source does not have"),
+            Finding::Gloss { text } => write!(f, "`({text})` repeats the source"),
+            Finding::Unrelated => f.write_str("it seems to translate another text"),
         }
     }
 }
@@ -133,7 +149,7 @@ impl Checker {
             Verdict::Pass => {}
             other => return other,
         }
-        if let Some(finding) = loops::find(source, target) {
+        if let Some(finding) = leftovers::mark(source, target).or_else(|| loops::find(source, target)) {
             return Verdict::Fail(finding);
         }
         let (bare_source, bare_target) = (without_hard_parts(source), without_hard_parts(target));
@@ -145,7 +161,10 @@ impl Checker {
         match self.length(&bare_source, &bare_target) {
             Some(finding) if letters.count > 0 => Verdict::Fail(finding),
             _ => match sentences(source, target) {
-                Verdict::Pass => edges(source, target),
+                Verdict::Pass => match edges(source, target) {
+                    Verdict::Pass => leftovers::gloss(source, target).map_or(Verdict::Pass, Verdict::Doubt),
+                    other => other,
+                },
                 other => other,
             },
         }
@@ -271,6 +290,15 @@ fn edges(source: &str, target: &str) -> Verdict {
     if ends(source) && !ends(target) || goes_on(target) && !goes_on(source) {
         return Verdict::Fail(Finding::Torn);
     }
+    // `C. Cirrus` without its letter, or without its word.
+    let is_bare =
+        |text: &str| text.split(|c: char| !c.is_alphanumeric()).all(|word| word.chars().count() < 2);
+    if is_bare(target) && !is_bare(source) && target.chars().count() * 2 < source.chars().count() {
+        return Verdict::Fail(Finding::Torn);
+    }
+    if is_lettered(source) && !is_lettered(target) {
+        return Verdict::Doubt(Finding::Torn);
+    }
     // `iPad` and `IT` tell nothing, nor do letters without case.
     let mut start = source.trim_start_matches(|c: char| !c.is_alphanumeric()).chars();
     let capital = start.next().is_some_and(char::is_uppercase)
@@ -282,6 +310,12 @@ fn edges(source: &str, target: &str) -> Verdict {
         return Verdict::Doubt(Finding::Torn);
     }
     Verdict::Pass
+}
+
+/// `A. One of several answers`
+fn is_lettered(text: &str) -> bool {
+    let mut start = text.chars();
+    start.next().is_some_and(char::is_uppercase) && start.next() == Some('.') && start.next() == Some(' ')
 }
 
 /// `target` without the entities that a service made of plain characters.

@@ -64,6 +64,9 @@ fn torn_sentences_are_noticed() {
     assert_eq!(finding("I came home.", "Я пришёл домой,"), Finding::Torn);
     assert_eq!(finding("Say \"I am here.\"", "Скажи «Я здесь.»,"), Finding::Torn);
     assert_eq!(check("It was late.", "было поздно."), Verdict::Doubt(Finding::Torn));
+    assert_eq!(finding("B. Deforestation", "Б."), Finding::Torn);
+    assert_eq!(check("C. Cirrus", "Перистое"), Verdict::Doubt(Finding::Torn));
+    assert_eq!(check("C. Cirrus", "В. Перистое"), Verdict::Pass);
     assert_eq!(check("\"It was late.\"", "«Было поздно».",), Verdict::Pass);
 }
 

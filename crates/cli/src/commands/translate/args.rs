@@ -15,7 +15,7 @@ Examples:
   With a LibreTranslate server:
     tolmach translate clean.jsonl -o russian.jsonl --from en --to ru \\
       --engine libretranslate --endpoint http://localhost:5000
-  What it would cost, without sending anything; then for no more than that (key in DEEPL_API_KEY):
+  What it would cost, without key and without sending anything; then for no more (key in DEEPL_API_KEY):
     tolmach translate clean.jsonl -o russian.jsonl --to ru --engine deepl --dry-run
     tolmach translate clean.jsonl -o russian.jsonl --to ru --engine deepl --max-cost 20
   With a chat model on this machine:
@@ -124,7 +124,8 @@ pub struct Args {
     /// Start only if it costs no more, and stop before it does
     #[arg(long, value_name = "MONEY")]
     max_cost: Option<f64>,
-    /// What the service charges for a million characters [default: its list price]
+    /// What the service charges for a million characters [default: its list price of
+    /// 2026, where known]
     #[arg(long, value_name = "MONEY")]
     price_per_million: Option<f64>,
     /// The currency of the price [default: USD]
