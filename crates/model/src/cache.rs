@@ -7,20 +7,33 @@ use crate::linear::Pass;
 use crate::parameter::Side;
 use tolmach_engine::{Backend, Segment};
 
-/// A KV cache of `slots` sequences of up to `capacity` tokens each.
+/// Keys and values of many sequences, each in a slot: a run of rows of its own.
+///
+/// Slots are all alike and there from the start ([`KvCache::new`]), or cut out of the rows as sequences come
+/// and go ([`KvCache::arena`], [`KvCache::reserve`], [`KvCache::release`]).
 pub struct KvCache<B: Backend> {
     side: Side,
-    capacity: usize,
-    /// Tokens held, per slot
-    lengths: Vec<usize>,
-    /// Per block: keys and values, `[slots · capacity, K · D]`
+    /// Rows of every layer's buffers
+    rows: usize,
+    slots: Vec<Slot>,
+    /// Per block: keys and values, `[rows, K · D]`
     layers: Vec<(B::Buffer, B::Buffer)>,
     /// Buffers for passes of up to `rows` tokens
     pass: Option<PassBuffers<B>>,
 }
 
+/// Rows `start .. start + capacity`, the first `len` of them held. A released one has no capacity.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    start: usize,
+    capacity: usize,
+    len: usize,
+}
+
 struct PassBuffers<B: Backend> {
     rows: usize,
+    /// Of the adapter they were made for; one of smaller ranks may use them too.
+    ranks: [usize; 7],
     x: B::Buffer,
     last: B::Buffer,
     normed: B::Buffer,
@@ -29,34 +42,84 @@ struct PassBuffers<B: Backend> {
 }
 
 impl<B: Backend> KvCache<B> {
+    /// `slots` sequences of up to `capacity` tokens each.
     pub fn new(model: &Decoder<B>, side: Side, slots: usize, capacity: usize) -> Self {
+        let mut cache = Self::arena(model, slots * capacity);
+        cache.side = side;
+        cache.slots = (0..slots).map(|i| Slot { start: i * capacity, capacity, len: 0 }).collect();
+        cache
+    }
+
+    /// Room for `rows` tokens in all, without slots yet; for [`Side::Base`] unless a pass says otherwise
+    /// ([`Decoder::decode_as`]).
+    pub fn arena(model: &Decoder<B>, rows: usize) -> Self {
         let width = model.config.num_key_value_heads * model.config.head_dim;
-        let zeros = || model.backend.zeros(slots * capacity * width);
-        Self {
-            side,
-            capacity,
-            lengths: vec![0; slots],
-            layers: model.blocks.iter().map(|_| (zeros(), zeros())).collect(),
-            pass: None,
+        let zeros = || model.backend.zeros(rows * width);
+        let layers = model.blocks.iter().map(|_| (zeros(), zeros())).collect();
+        Self { side: Side::Base, rows, slots: Vec::new(), layers, pass: None }
+    }
+
+    /// A slot for a sequence of up to `capacity` tokens, in the first gap that is wide enough; `None` where
+    /// there is none now.
+    pub fn reserve(&mut self, capacity: usize) -> Option<usize> {
+        let mut taken: Vec<Slot> = self.slots.iter().copied().filter(|slot| slot.capacity > 0).collect();
+        taken.sort_unstable_by_key(|slot| slot.start);
+        let mut start = 0;
+        for slot in taken {
+            if slot.start - start >= capacity {
+                break;
+            }
+            start = slot.start + slot.capacity;
         }
+        if capacity == 0 || start + capacity > self.rows {
+            return None;
+        }
+        let new = Slot { start, capacity, len: 0 };
+        match self.slots.iter().position(|slot| slot.capacity == 0) {
+            Some(free) => {
+                self.slots[free] = new;
+                Some(free)
+            }
+            None => {
+                self.slots.push(new);
+                Some(self.slots.len() - 1)
+            }
+        }
+    }
+
+    /// Give a slot's rows back.
+    pub fn release(&mut self, slot: usize) {
+        self.slots[slot] = Slot::default();
     }
 
     /// Tokens held in a slot.
     pub fn len(&self, slot: usize) -> usize {
-        self.lengths[slot]
+        self.slots[slot].len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lengths.iter().all(|&n| n == 0)
+        self.slots.iter().all(|slot| slot.len == 0)
     }
 
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    /// Tokens that a slot can hold.
+    pub fn capacity(&self, slot: usize) -> usize {
+        self.slots[slot].capacity
+    }
+
+    /// Tokens that all slots can hold together, reserved or not.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Tokens that are reserved for slots.
+    pub fn reserved(&self) -> usize {
+        self.slots.iter().map(|slot| slot.capacity).sum()
     }
 
     /// Forget all tokens of a slot beyond the first `len`.
     pub fn truncate(&mut self, slot: usize, len: usize) {
-        self.lengths[slot] = self.lengths[slot].min(len);
+        let slot = &mut self.slots[slot];
+        slot.len = slot.len.min(len);
     }
 }
 
@@ -67,44 +130,75 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A token id outside the vocabulary; a slot that would overflow (nothing is fed then).
     pub fn decode(&self, cache: &mut KvCache<B>, inputs: &[(usize, &[u32])]) -> Result<Vec<f32>> {
+        self.decode_as(cache.side, cache, inputs)
+    }
+
+    /// [`Decoder::decode`] as one side. Decoders that share a base ([`Decoder::share`]) may use one cache, each
+    /// with slots of its own.
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_as(
+        &self,
+        side: Side,
+        cache: &mut KvCache<B>,
+        inputs: &[(usize, &[u32])],
+    ) -> Result<Vec<f32>> {
         for (slot, tokens) in inputs {
             self.check(tokens)?;
-            let total = cache.lengths[*slot] + tokens.len();
-            if total > cache.capacity {
-                let limit = format!("the KV cache holds {} tokens", cache.capacity);
-                return Err(Error::TooLong { tokens: total, limit });
+            let Slot { len, capacity, .. } = cache.slots[*slot];
+            if len + tokens.len() > capacity {
+                let limit = format!("the KV cache holds {capacity} tokens");
+                return Err(Error::TooLong { tokens: len + tokens.len(), limit });
             }
         }
         let plan = Plan::new(cache, inputs);
         let rows = plan.ids.len();
         let (b, config) = (&*self.backend, &self.config);
-        let (c, eps, side) = (config.hidden_size, config.rms_norm_eps, cache.side);
-        let pass = cache.pass.take().filter(|p| p.rows >= rows).unwrap_or_else(|| self.pass_buffers(rows));
-        let PassBuffers { mut x, mut last, mut normed, mut kept, mut scratch, rows: capacity } = pass;
+        let (c, eps) = (config.hidden_size, config.rms_norm_eps);
+        let mut pass = self.fitting(cache.pass.take(), rows);
+        let PassBuffers { x, last, normed, kept, scratch, .. } = &mut pass;
         let rope = b.rope_table(&plan.positions, &config.rope.inv_freq(config.head_dim));
         let ctx = self.context(Pass::inference(side), rows, &rope, &plan.segments);
-        b.embed(&plan.ids, self.embed_tokens.mat(side), c, &mut x);
-        self.blocks_cached(&ctx, &mut x, &mut kept, &mut scratch, &mut cache.layers, &plan.appends);
-        b.gather_rows(&x, &plan.last, c, &mut last);
-        b.rms_norm(&last, &self.norm.parameter.value, eps, plan.last.len(), c, &mut normed);
-        let logits = self.project(&normed, plan.last.len(), side);
-        cache.pass = Some(PassBuffers { rows: capacity, x, last, normed, kept, scratch });
+        b.embed(&plan.ids, self.embed_tokens.mat(side), c, x);
+        self.blocks_cached(&ctx, x, kept, scratch, &mut cache.layers, &plan.appends);
+        b.gather_rows(x, &plan.last, c, last);
+        b.rms_norm(last, &self.norm.parameter.value, eps, plan.last.len(), c, normed);
+        let logits = self.project(normed, plan.last.len(), side);
+        cache.pass = Some(pass);
         for (slot, tokens) in inputs {
-            cache.lengths[*slot] += tokens.len();
+            cache.slots[*slot].len += tokens.len();
         }
         Ok(logits)
     }
 
-    fn pass_buffers(&self, rows: usize) -> PassBuffers<B> {
+    /// The buffers given, made anew where they are too small for `rows` rows or this model's adapter.
+    fn fitting(&self, old: Option<PassBuffers<B>>, rows: usize) -> PassBuffers<B> {
+        let mut ranks = self.max_ranks();
+        let mut enough = rows;
+        if let Some(old) = old {
+            let fits = old.ranks.iter().zip(&ranks).all(|(have, need)| have >= need);
+            if old.rows >= rows && fits {
+                return old;
+            }
+            // What fits both, so that models which take turns do not make them anew each time.
+            enough = enough.max(old.rows);
+            ranks.iter_mut().zip(old.ranks).for_each(|(rank, old)| *rank = (*rank).max(old));
+        }
+        self.pass_buffers(enough, ranks)
+    }
+
+    fn pass_buffers(&self, rows: usize, ranks: [usize; 7]) -> PassBuffers<B> {
         let (b, c) = (&*self.backend, self.config.hidden_size);
-        let max_rank = self.max_ranks().into_iter().max().unwrap_or(0);
+        let max_rank = ranks.into_iter().max().unwrap_or(0);
         let scratch = ScratchSize { rows, narrow: 0, max_rank, backward: false, dropout: false };
         PassBuffers {
             rows,
+            ranks,
             x: b.zeros(rows * c),
             last: b.zeros(rows * c),
             normed: b.zeros(rows * c),
-            kept: Kept::new(b, &self.config, BlockRows::all(rows), self.max_ranks()),
+            kept: Kept::new(b, &self.config, BlockRows::all(rows), ranks),
             scratch: Scratch::new(b, &self.config, scratch),
         }
     }
@@ -126,8 +220,8 @@ impl Plan {
         let mut plan =
             Plan { ids: vec![], positions: vec![], segments: vec![], appends: vec![], last: vec![] };
         for &(slot, tokens) in inputs {
-            let (from, held, n) = (plan.ids.len(), cache.lengths[slot], tokens.len());
-            let base = slot * cache.capacity;
+            let Slot { start: base, len: held, .. } = cache.slots[slot];
+            let (from, n) = (plan.ids.len(), tokens.len());
             plan.ids.extend_from_slice(tokens);
             plan.positions.extend((held..held + n).map(|p| p as u32));
             plan.segments.push(Segment::new(from..from + n, base..base + held + n));
@@ -135,5 +229,92 @@ impl Plan {
             plan.last.push(from + n - 1);
         }
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::LoraConfig;
+    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::Arc;
+    use tolmach_engine::CpuBackend;
+
+    fn golden() -> Decoder<CpuBackend> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/gqa-tied");
+        Decoder::load(Arc::new(CpuBackend::new()), &folder).unwrap()
+    }
+
+    #[test]
+    fn adapters_of_any_rank_share_one_cache_and_leave_the_base_as_it_was() {
+        let base = golden();
+        let tuned = |rank: usize| {
+            let mut model = base.share();
+            model.add_lora(&LoraConfig::of_rank(rank), 1).unwrap();
+            for parameter in model.parameters_mut() {
+                parameter.value.iter_mut().for_each(|v| *v += 0.02);
+            }
+            model
+        };
+        let models = [base.share(), tuned(2), tuned(8)];
+        let prompts: [&[u32]; 3] = [&[5, 6, 7], &[9, 8, 7, 6], &[1, 2]];
+        let alone = |model: &Decoder<CpuBackend>, side, prompt: &[u32]| {
+            let mut cache = KvCache::new(model, side, 1, 16);
+            let first = model.decode(&mut cache, &[(0, prompt)]).unwrap();
+            [first, model.decode(&mut cache, &[(0, &[3])]).unwrap()]
+        };
+        let mut shared = KvCache::arena(&base, 40);
+        let slots = [shared.reserve(10).unwrap(), shared.reserve(16).unwrap(), shared.reserve(9).unwrap()];
+        let sides = [Side::Base, Side::Tuned, Side::Tuned];
+        let mut found = vec![Vec::new(); 3];
+        for input in [prompts, [&[3], &[3], &[3]]] {
+            for i in 0..3 {
+                let inputs = [(slots[i], input[i])];
+                found[i].push(models[i].decode_as(sides[i], &mut shared, &inputs).unwrap());
+            }
+        }
+        for i in 0..3 {
+            assert_eq!(found[i], alone(&models[i], sides[i], prompts[i]), "model {i}");
+        }
+        assert_eq!(found[0], alone(&golden(), Side::Base, prompts[0]), "bit for bit the untouched base");
+        assert_eq!(found[0], alone(&models[2], Side::Base, prompts[0]), "as the base of a tuned model");
+        assert_ne!(found[1][0], alone(&base, Side::Base, prompts[1])[0]);
+    }
+
+    proptest! {
+        /// Slots never overlap and never reach beyond the rows; what is refused would not have fitted.
+        #[test]
+        fn slots_are_disjoint(steps in prop::collection::vec((any::<bool>(), 0usize..12), 1..60)) {
+            let mut cache = KvCache::arena(&golden(), 32);
+            let mut held: Vec<usize> = Vec::new();
+            for (reserve, n) in steps {
+                if !reserve && !held.is_empty() {
+                    cache.release(held.remove(n % held.len()));
+                    continue;
+                }
+                match cache.reserve(n) {
+                    Some(slot) => {
+                        prop_assert!(!held.contains(&slot));
+                        held.push(slot);
+                    }
+                    None => {
+                        let taken = |row| held.iter().any(|&s| {
+                            let Slot { start, capacity, .. } = cache.slots[s];
+                            (start..start + capacity).contains(&row)
+                        });
+                        let free: String = (0..32).map(|row| if taken(row) { 'x' } else { '.' }).collect();
+                        prop_assert!(n == 0 || !free.contains(&".".repeat(n)), "{n} into {free}");
+                    }
+                }
+                let mut rows: Vec<usize> = held.iter().flat_map(|&s| {
+                    let Slot { start, capacity, .. } = cache.slots[s];
+                    start..start + capacity
+                }).collect();
+                rows.sort_unstable();
+                prop_assert!(rows.windows(2).all(|w| w[0] < w[1]) && rows.last().is_none_or(|&r| r < 32));
+                prop_assert_eq!(cache.reserved(), rows.len());
+            }
+        }
     }
 }

@@ -56,7 +56,7 @@ pub fn generate<B: Backend>(
         if on_token(token).is_break() {
             return Ok(Reply { tokens, finish: Finish::Cancelled });
         }
-        if cache.len(slot) == cache.capacity() || tokens.len() == max_new_tokens {
+        if cache.len(slot) == cache.capacity(slot) || tokens.len() == max_new_tokens {
             break;
         }
         logits = model.decode(cache, &[(slot, &[token])])?;

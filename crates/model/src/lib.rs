@@ -37,5 +37,5 @@ pub use decoder::{Batch, BatchSize, Decoder, Head, Keeping, Workspace, Workspace
 pub use error::{Error, Result};
 pub use generate::{Finish, Reply, generate, generate_all};
 pub use parameter::{Parameter, Side, Weight};
-pub use sampling::{Sampler, SamplingConfig, argmax};
+pub use sampling::{Sampler, SamplingConfig, argmax, log_probabilities};
 pub use tensor_writer::TensorWriter;

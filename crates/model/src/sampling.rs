@@ -4,6 +4,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::borrow::Cow;
 
 /// How tokens are chosen. The default is greedy.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,50 +40,128 @@ impl Sampler {
 
     /// The next token, given logits `[V]` and all tokens so far (prompt included).
     pub fn next(&mut self, logits: &[f32], seen: &[u32]) -> u32 {
-        let candidates = self.probabilities(logits, seen);
         // 53 random bits: uniform in [0, 1).
         let draw = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        let mut sum = 0.0;
-        for &(token, p) in &candidates {
-            sum += p;
-            if draw < sum {
-                return token;
-            }
+        let logits = self.penalised(logits, seen);
+        if self.config.temperature <= 0.0 {
+            return argmax(&logits);
         }
-        // Rounding can leave the draw at the very end.
-        candidates.last().map_or(0, |c| c.0)
+        let weights = self.weights(&logits);
+        if self.config.top_k == 0 && self.config.top_p >= 1.0 {
+            // Any order will do for a draw among all, and none has to be sorted for it.
+            let total: f64 = weights.iter().sum();
+            return at(weights.iter().enumerate().map(|(i, &w)| (i as u32, w)), draw * total);
+        }
+        let kept = self.kept(&weights);
+        let total: f64 = kept.iter().map(|c| c.1).sum();
+        at(kept.into_iter(), draw * total)
     }
 
     /// (token, probability) of every token that may come next, most likely first.
     pub fn probabilities(&self, logits: &[f32], seen: &[u32]) -> Vec<(u32, f64)> {
-        let mut logits = logits.to_vec();
-        if self.config.repetition_penalty != 1.0 {
-            penalise(&mut logits, seen, self.config.repetition_penalty);
-        }
+        let logits = self.penalised(logits, seen);
         if self.config.temperature <= 0.0 {
             return vec![(argmax(&logits), 1.0)];
         }
+        let mut kept = self.kept(&self.weights(&logits));
+        let total: f64 = kept.iter().map(|c| c.1).sum();
+        kept.iter_mut().for_each(|c| c.1 /= total);
+        kept
+    }
+
+    fn penalised<'a>(&self, logits: &'a [f32], seen: &[u32]) -> Cow<'a, [f32]> {
+        let mut logits = Cow::Borrowed(logits);
+        if self.config.repetition_penalty != 1.0 {
+            penalise(logits.to_mut(), seen, self.config.repetition_penalty);
+        }
+        logits
+    }
+
+    /// Unnormalised probabilities `[V]`, the largest 1.
+    fn weights(&self, logits: &[f32]) -> Vec<f64> {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weight = |l: f32| f64::from((l - max) / self.config.temperature).exp();
-        let mut all: Vec<(u32, f64)> =
-            logits.iter().enumerate().map(|(i, &l)| (i as u32, weight(l))).collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        logits.iter().map(|&l| f64::from((l - max) / self.config.temperature).exp()).collect()
+    }
+
+    /// What top-k and top-p leave, most likely first.
+    fn kept(&self, weights: &[f64]) -> Vec<(u32, f64)> {
+        if self.config.top_k == 0 && self.config.top_p < 1.0 {
+            let enough = f64::from(self.config.top_p) * weights.iter().sum::<f64>();
+            return nucleus(weights, enough);
+        }
+        let mut all = heavier(weights, 0.0);
         if self.config.top_k > 0 {
             all.truncate(self.config.top_k);
         }
         if self.config.top_p < 1.0 {
             let enough = f64::from(self.config.top_p) * all.iter().map(|c| c.1).sum::<f64>();
-            let mut sum = 0.0;
-            let last = all.iter().position(|c| {
-                sum += c.1;
-                sum >= enough
-            });
-            all.truncate(last.map_or(all.len(), |i| i + 1));
+            cut_at(&mut all, enough);
         }
-        let total: f64 = all.iter().map(|c| c.1).sum();
-        all.iter_mut().for_each(|c| c.1 /= total);
         all
     }
+}
+
+/// The token at `point` of the weights laid end to end; rounding can leave it at the very end.
+fn at(candidates: impl Iterator<Item = (u32, f64)>, point: f64) -> u32 {
+    let (mut sum, mut last) = (0.0, 0);
+    for (token, weight) in candidates {
+        sum += weight;
+        if point < sum {
+            return token;
+        }
+        last = token;
+    }
+    last
+}
+
+/// Tokens of at least this weight, heaviest first.
+fn heavier(weights: &[f64], least: f64) -> Vec<(u32, f64)> {
+    let all = weights.iter().enumerate().map(|(i, &w)| (i as u32, w));
+    let mut heavy: Vec<(u32, f64)> = all.filter(|c| c.1 >= least).collect();
+    heavy.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    heavy
+}
+
+/// The heaviest tokens that weigh `enough` together. Those are few as a rule, so the light ones are looked
+/// at only where the heavy ones do not suffice.
+fn nucleus(weights: &[f64], enough: f64) -> Vec<(u32, f64)> {
+    for least in [1e-2, 1e-4, 0.0] {
+        let mut heavy = heavier(weights, least);
+        if cut_at(&mut heavy, enough) || least == 0.0 {
+            return heavy;
+        }
+    }
+    unreachable!("the last bound lets all pass")
+}
+
+/// Drop what comes after the first that weigh `enough` together; false where all do not.
+fn cut_at(candidates: &mut Vec<(u32, f64)>, enough: f64) -> bool {
+    let mut sum = 0.0;
+    let last = candidates.iter().position(|c| {
+        sum += c.1;
+        sum >= enough
+    });
+    if let Some(last) = last {
+        candidates.truncate(last + 1);
+    }
+    last.is_some()
+}
+
+/// Log-probabilities (natural) under the model itself, before temperature and penalties: of `token`, and of
+/// the `most` likeliest, likeliest first.
+pub fn log_probabilities(logits: &[f32], token: u32, most: usize) -> (f64, Vec<(u32, f64)>) {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = logits.iter().map(|&l| (f64::from(l) - max).exp()).sum();
+    let log_sum = max + sum.ln();
+    let of = |id: u32| f64::from(logits[id as usize]) - log_sum;
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    if most > 0 && most < order.len() {
+        order.select_nth_unstable_by(most - 1, by_logit);
+    }
+    order.truncate(most);
+    order.sort_unstable_by(by_logit);
+    (of(token), order.into_iter().map(|id| (id, of(id))).collect())
 }
 
 /// Divide positive logits of seen tokens by the penalty, multiply negative ones: each token once.
@@ -161,5 +240,40 @@ mod tests {
             (0..50).map(|_| s.next(&[0.1, 0.2, 0.3, 0.4], &[])).collect::<Vec<_>>()
         };
         assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn the_nucleus_is_that_of_a_full_sort() {
+        // Weights over twelve orders of magnitude, so that every bound is reached.
+        let logits: Vec<f32> = (0..500).map(|i| ((i * 37) % 500) as f32 * 0.06).collect();
+        let mut sorted: Vec<(u32, f64)> =
+            logits.iter().map(|&l| f64::from(l).exp()).enumerate().map(|(i, w)| (i as u32, w)).collect();
+        sorted.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total: f64 = sorted.iter().map(|c| c.1).sum();
+        for top_p in [0.01, 0.5, 0.9, 0.999, 0.999_999_9] {
+            let config = SamplingConfig { temperature: 1.0, top_p, ..Default::default() };
+            let mut sum = 0.0;
+            let expected = sorted.iter().position(|c| {
+                sum += c.1;
+                sum >= f64::from(top_p) * total
+            });
+            let found: Vec<u32> =
+                Sampler::new(config).probabilities(&logits, &[]).iter().map(|c| c.0).collect();
+            let expected = expected.map_or(500, |last| last + 1);
+            assert!(found.len().abs_diff(expected) <= 1, "{top_p}: {} against {expected}", found.len());
+            assert!(found.iter().zip(&sorted).all(|(a, b)| *a == b.0), "{top_p}");
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_softmax() {
+        let logits = [1.0f32, 3.0, 2.0, -1.0];
+        let (of, top) = log_probabilities(&logits, 3, 2);
+        let total: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+        assert!((of - (-1.0 - total.ln())).abs() < 1e-12);
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2]);
+        assert!((top[0].1.exp() - 3f64.exp() / total).abs() < 1e-12);
+        assert_eq!(log_probabilities(&logits, 0, 9).1.len(), 4);
+        assert!(log_probabilities(&logits, 0, 0).1.is_empty());
     }
 }
