@@ -2,21 +2,13 @@
 
 use crate::report::Failure;
 use crate::ui::Ui;
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tolmach_tokenize::{PromptTemplate, TemplateStrings, Tokenizer};
 
-/// The file of an adapter folder that says which prompt template it was trained with:
-/// `{"template": "alpaca-ru"}`, or its strings in place of the name.
-pub const TEMPLATE_FILE: &str = "template.json";
+pub use tolmach_tokenize::TEMPLATE_FILE;
 
 /// The name that stands for no template at all: what the user writes is continued as it is.
 const NO_TEMPLATE: &str = "none";
-
-#[derive(Serialize, Deserialize)]
-struct TemplateFile {
-    template: PromptTemplate,
-}
 
 /// A pool of so many threads (absent: one per core). Arithmetic runs inside it.
 pub fn pool(threads: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
@@ -44,20 +36,14 @@ pub fn named_template(name: &str) -> Result<PromptTemplate, String> {
 
 /// The template that an adapter was trained with; `alpaca-en` where its folder does not say.
 pub fn adapter_template(adapter: Option<&Path>) -> Result<PromptTemplate, Failure> {
-    let Some(path) = adapter.map(|folder| folder.join(TEMPLATE_FILE)).filter(|path| path.exists()) else {
-        return Ok(PromptTemplate::default());
-    };
-    let name = path.display();
-    let text = std::fs::read(&path).map_err(|e| Failure::input(format!("cannot read {name}: {e}")))?;
-    let file: TemplateFile = serde_json::from_slice(&text)
-        .map_err(|e| Failure::input(format!("{name}: {e}")).hint("--template names another one"))?;
-    Ok(file.template)
+    let Some(folder) = adapter else { return Ok(PromptTemplate::default()) };
+    let found = PromptTemplate::of_folder(folder);
+    Ok(found.map_err(|e| Failure::from(e).hint("--template names another one"))?.unwrap_or_default())
 }
 
 /// Say in an adapter's folder which template it was trained with.
 pub fn write_template(adapter: &Path, template: &PromptTemplate) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&TemplateFile { template: template.clone() })?;
-    Ok(tolmach_durable::write(&adapter.join(TEMPLATE_FILE), text + "\n")?)
+    Ok(template.write_to(adapter)?)
 }
 
 /// A model's error with its hint.
@@ -84,7 +70,8 @@ mod tests {
             write_template(dir.path(), &template).unwrap();
             assert_eq!(adapter_template(Some(dir.path())).unwrap(), template);
         }
-        std::fs::write(dir.path().join(TEMPLATE_FILE), r#"{"template": "alpaka"}"#).unwrap();
+        std::fs::write(dir.path().join(tolmach_tokenize::TEMPLATE_FILE), r#"{"template": "alpaka"}"#)
+            .unwrap();
         let message = adapter_template(Some(dir.path())).unwrap_err().to_string();
         assert!(message.contains("template.json") && message.contains("alpaka"), "{message}");
     }

@@ -11,6 +11,9 @@ pub enum Error {
     #[error("the server stopped: {0}")]
     Server(std::io::Error),
 
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Reading order: [`Options`] → [`Registry`] (which models there are) → [`AppState`] → `server` (routes,
-//! the listener, the orderly end) → `security` → `api`.
+//! the listener, the orderly end) → `security` → `api` → `scheduler` (who decodes when) → `text`.
 //!
 //! Invariants: a model id names an adapter (or none) over a base; a base's weights are in memory once,
 //! whatever stands over them, and `Side::Base` of it is never changed. Nothing that a client sends
@@ -15,17 +15,21 @@
 
 mod api;
 mod error;
+mod metrics;
 mod options;
 mod pages;
 mod registry;
+mod scheduler;
 mod security;
 mod server;
 mod state;
+mod text;
 mod watch;
 
 pub use api::error::ApiError;
 pub use error::{Error, Result};
-pub use options::{Limits, ModelSpec, Options};
+pub use options::{Limits, Log, ModelSpec, Options};
 pub use registry::{Base, Model, Registry};
+pub use scheduler::EngineOptions;
 pub use server::{bind, serve};
-pub use state::AppState;
+pub use state::{AppState, Stop};

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How a server runs.
-#[derive(Clone, Debug)]
+/// How a server runs. Not to be printed: it holds the key.
+#[derive(Clone)]
 pub struct Options {
     /// Where it listens; anything but loopback demands an `api_key`.
     pub address: SocketAddr,
@@ -20,17 +21,26 @@ pub struct Options {
     /// Review files of `tolmach translate`, for the review page.
     pub reviews: Vec<PathBuf>,
     pub limits: Limits,
+    /// Where the operator reads what clients are not told.
+    pub log: Log,
 }
+
+/// Takes one line for the operator.
+pub type Log = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Bounds on what one request or all of them may cost.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes of a request's body.
     pub body_bytes: usize,
+    /// How long a client may take to send its head, and then its body.
+    pub receive: Duration,
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
     /// Tokens of a reply.
     pub max_tokens: usize,
-    /// Requests that wait while others decode; beyond it they are told to come back.
-    pub queue: usize,
+    /// Tokens of a reply where the client does not say.
+    pub default_tokens: usize,
     /// Replies to one request (`n` times its prompts).
     pub replies: usize,
     /// How long a request may take, waiting included.
@@ -43,8 +53,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 2 << 20,
+            receive: Duration::from_secs(30),
+            connections: 512,
             max_tokens: 4096,
-            queue: 256,
+            default_tokens: 512,
             replies: 16,
             request: Duration::from_secs(600),
             shutdown: Duration::from_secs(10),

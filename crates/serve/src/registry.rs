@@ -1,12 +1,16 @@
 //! Which models there are: bases, each in memory once, and the adapters over them.
 
+use crate::api::error::ApiError;
 use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::scheduler::{EngineOptions, Scheduler};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tolmach_corpus::Message;
 use tolmach_engine::CpuBackend;
-use tolmach_model::{Decoder, Side};
+use tolmach_model::{ADAPTER_WEIGHTS, Decoder, Side};
 use tolmach_tokenize::{PromptTemplate, Tokenizer};
 
 /// A base model with its tokenizer.
@@ -14,6 +18,19 @@ pub struct Base {
     pub folder: PathBuf,
     pub decoder: Arc<Decoder<CpuBackend>>,
     pub tokenizer: Arc<Tokenizer>,
+    pub(crate) scheduler: Scheduler,
+}
+
+impl Base {
+    /// The longest prompt and reply together, in tokens.
+    pub fn context(&self) -> usize {
+        self.scheduler.context()
+    }
+
+    /// Tokens that its KV cache holds for all replies together.
+    pub fn cache_tokens(&self) -> usize {
+        self.scheduler.cache_rows()
+    }
 }
 
 /// What a model id stands for.
@@ -23,7 +40,7 @@ pub struct Model {
     /// The base's own, or one that shares its frozen matrices and has an adapter attached.
     pub decoder: Arc<Decoder<CpuBackend>>,
     pub side: Side,
-    pub template: PromptTemplate,
+    template: PromptTemplate,
     /// What really runs, for `system_fingerprint`: the weights' fingerprint, or "step 120".
     pub version: String,
     /// Unix seconds.
@@ -31,15 +48,17 @@ pub struct Model {
 }
 
 /// All models by id. Cheap to read; a request keeps the `Arc<Model>` it started with.
-#[derive(Default)]
 pub struct Registry {
+    engine: EngineOptions,
+    metrics: Arc<Metrics>,
     bases: RwLock<Vec<Arc<Base>>>,
     models: RwLock<BTreeMap<String, Arc<Model>>>,
 }
 
 impl Registry {
-    pub fn new() -> Self {
-        Self::default()
+    /// Without a model yet.
+    pub fn new(engine: EngineOptions) -> Self {
+        Self { engine, metrics: Arc::default(), bases: RwLock::default(), models: RwLock::default() }
     }
 
     /// The base in `folder`, loaded if it is not in memory yet.
@@ -56,12 +75,14 @@ impl Registry {
         let decoder = Arc::new(Decoder::load(Arc::new(CpuBackend::new()), &folder)?);
         let tokenizer = Arc::new(Tokenizer::load(&folder)?);
         tokenizer.check_vocab_size(decoder.config.vocab_size)?;
-        let base = Arc::new(Base { folder, decoder, tokenizer });
+        let scheduler = Scheduler::start(&decoder, &self.engine, &self.metrics).map_err(Error::Thread)?;
+        let base = Arc::new(Base { folder, decoder, tokenizer, scheduler });
         bases.push(Arc::clone(&base));
         Ok(base)
     }
 
-    /// Serve `base` itself (no adapter) or an adapter over it under a new id.
+    /// Serve `base` itself (no adapter) or an adapter over it under a new id, with a prompt template, or with
+    /// the one that its folder names.
     ///
     /// # Errors
     /// The id is taken; the adapter cannot be read or belongs to another base.
@@ -70,8 +91,12 @@ impl Registry {
         id: &str,
         base: &Arc<Base>,
         adapter: Option<&Path>,
-        template: PromptTemplate,
+        template: Option<PromptTemplate>,
     ) -> Result<Arc<Model>> {
+        let template = match template {
+            Some(template) => template,
+            None => template_of(base, adapter)?,
+        };
         let model = Arc::new(Model::load(id, base, adapter, template)?);
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.contains_key(id) {
@@ -118,10 +143,29 @@ impl Registry {
         self.models.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// All bases in memory.
+    pub fn bases(&self) -> Vec<Arc<Base>> {
+        self.bases.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// All models, by id.
     pub fn models(&self) -> Vec<Arc<Model>> {
         self.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
+}
+
+/// The template that the adapter was trained with, else the base's; `alpaca-en` where neither says.
+fn template_of(base: &Base, adapter: Option<&Path>) -> Result<PromptTemplate> {
+    for folder in adapter.into_iter().chain([base.folder.as_path()]) {
+        if let Some(template) = PromptTemplate::of_folder(folder)? {
+            return Ok(template);
+        }
+    }
+    Ok(PromptTemplate::default())
 }
 
 impl Model {
@@ -135,10 +179,36 @@ impl Model {
             }
         };
         let side = if adapter.is_some() { Side::Tuned } else { Side::Base };
-        let version = decoder.fingerprint.clone().unwrap_or_default();
+        let version = version(base, adapter)?;
         let created = now();
         Ok(Self { id: id.into(), base: Arc::clone(base), decoder, side, template, version, created })
     }
+
+    /// The tokens of a conversation that ends with the user's message.
+    pub(crate) fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+        let bad = |message: String| ApiError::bad(message).param("messages").code("invalid_value");
+        let rendered = self.template.render_conversation(messages);
+        let rendered = rendered.map_err(|e| bad(format!("This conversation cannot be answered: {e}.")))?;
+        let tokens = self.base.tokenizer.encode_rendered(&rendered);
+        Ok(tokens.map_err(|e| bad(format!("{e}.")))?.ids)
+    }
+
+    /// The tokens of a text that is to be continued as it is.
+    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, ApiError> {
+        let tokens = self.base.tokenizer.encode(text, true);
+        Ok(tokens.map_err(|e| ApiError::bad(format!("{e}.")).param("prompt").code("invalid_value"))?.ids)
+    }
+}
+
+/// Of the weights that run: the base's fingerprint, or a hash of the adapter's file.
+fn version(base: &Base, adapter: Option<&Path>) -> Result<String> {
+    let short = |hash: &str| hash.chars().take(12).collect::<String>();
+    let Some(folder) = adapter else {
+        return Ok(format!("base-{}", short(base.decoder.fingerprint.as_deref().unwrap_or("unknown"))));
+    };
+    let path = folder.join(ADAPTER_WEIGHTS);
+    let bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+    Ok(format!("adapter-{}", short(blake3::hash(&bytes).to_hex().as_str())))
 }
 
 /// Unix seconds.

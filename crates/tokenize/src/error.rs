@@ -10,6 +10,8 @@ pub enum Error {
     BadTokenizer { path: PathBuf, reason: String },
     #[error("{}: not valid JSON: {source}", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}: not a prompt template: {source}", path.display())]
+    TemplateFile { path: PathBuf, source: serde_json::Error },
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     /// The message of `tolmach-durable` names the file already.

@@ -26,6 +26,7 @@ mod special;
 mod stream;
 mod survey;
 mod template;
+mod template_file;
 #[cfg(test)]
 mod testing;
 mod token_example;
@@ -42,5 +43,6 @@ pub use survey::{
     Lengths, Lint, LintCount, Measure, Survey, TextSize, measure_examples, measure_token_examples,
 };
 pub use template::{BUILT_IN_TEMPLATES, BuiltIn, PromptTemplate, RenderError, Rendered, TemplateStrings};
+pub use template_file::TEMPLATE_FILE;
 pub use token_example::{IGNORED, TokenExample};
 pub use tokenizer::{TextTokens, Tokenizer};

@@ -7,7 +7,8 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tolmach_serve::{Limits, ModelSpec, Options, Registry};
+use tolmach_serve::{EngineOptions, Limits, ModelSpec, Options, Registry};
+use tolmach_tokenize::PromptTemplate;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +47,24 @@ pub struct Args {
     /// A review file of `tolmach translate`, for the review page
     #[arg(long = "review", value_name = "FILE")]
     reviews: Vec<PathBuf>,
+    /// Prompt template of all models [default: what the adapter's or the base's folder names, else alpaca-en]
+    #[arg(long, value_name = "NAME", value_parser = loading::named_template)]
+    template: Option<PromptTemplate>,
+    /// Replies decoded together
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    parallel: usize,
+    /// Replies that may wait; beyond, clients are told to come back later
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    queue: usize,
+    /// Longest prompt and reply together; never more than the model was made for
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = positive)]
+    context: usize,
+    /// Longest reply that a client may ask for
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = positive)]
+    max_tokens: usize,
+    /// Memory for the keys and values of all replies of one base; taken as it is needed
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = positive)]
+    kv_memory: usize,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -55,12 +74,25 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     if args.models.is_empty() && args.runs.is_empty() && args.reviews.is_empty() {
         return Err(Failure::usage("nothing to serve").hint("--model NAME=BASE[+ADAPTER]"));
     }
-    let registry = Arc::new(Registry::new());
+    let pool = Some(Arc::new(loading::pool(args.threads)?));
+    let engine = EngineOptions {
+        pool,
+        parallel: args.parallel,
+        queue: args.queue,
+        cache_bytes: args.kv_memory << 20,
+        context: args.context,
+    };
+    let registry = Arc::new(Registry::new(engine));
     for spec in &args.models {
-        ui.say(format!("loading {}", spec.name));
         let base = registry.base(&spec.base)?;
-        let template = loading::adapter_template(Some(spec.adapter.as_ref().unwrap_or(&spec.base)))?;
-        registry.add(&spec.name, &base, spec.adapter.as_deref(), template)?;
+        registry.add(&spec.name, &base, spec.adapter.as_deref(), args.template.clone())?;
+        ui.say(format!(
+            "{}: context {} tokens, KV cache {} tokens, up to {} replies together",
+            spec.name,
+            base.context(),
+            base.cache_tokens(),
+            args.parallel
+        ));
     }
     let options = Options {
         address: args.listen,
@@ -69,7 +101,8 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
         adapter_roots: args.adapter_roots,
         runs: args.runs,
         reviews: args.reviews,
-        limits: Limits::default(),
+        limits: Limits { max_tokens: args.max_tokens, ..Limits::default() },
+        log: Arc::new(|line| eprintln!("{line}")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -99,6 +132,10 @@ fn serve_failure(error: tolmach_serve::Error) -> Failure {
         }
         _ => Failure::from(error),
     }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_string())
 }
 
 fn model_spec(text: &str) -> Result<ModelSpec, String> {

@@ -5,12 +5,19 @@ use crate::registry::Model;
 use crate::state::AppState;
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tolmach_model::Side;
 
 pub async fn health(State(state): State<Arc<AppState>>) -> Json<Value> {
     Json(json!({"status": "ok", "models": state.registry.models().len()}))
+}
+
+pub async fn metrics(State(state): State<Arc<AppState>>) -> impl IntoResponse {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], state.registry.metrics().text())
 }
 
 pub async fn list(State(state): State<Arc<AppState>>) -> Json<Value> {
@@ -42,6 +49,6 @@ fn describe(model: &Model, all: &[Arc<Model>]) -> Value {
         "owned_by": "tolmach",
         "parent": parent,
         "system_fingerprint": model.version,
-        "max_model_len": model.decoder.config.max_position_embeddings,
+        "max_model_len": model.base.scheduler.context(),
     })
 }
