@@ -17,6 +17,11 @@ impl PieceModel {
         model.map(PieceModel).map_err(|reason| Error::BadTokenizer { path: path.to_path_buf(), reason })
     }
 
+    /// All pieces, in the order of the file.
+    pub fn pieces(&self) -> impl Iterator<Item = &str> {
+        self.0.pieces.iter().map(|piece| piece.text.as_str())
+    }
+
     /// The pieces of a text, `▁` for spaces. A run of characters that the model cannot spell is one
     /// piece, or its bytes (`<0xD0>`) where the model has byte pieces.
     ///

@@ -1,13 +1,24 @@
-//! `config.json` and `generation_config.json` of a MarianMT folder, checked.
+//! `config.json` and `generation_config.json` of a MarianMT or M2M100 folder, checked.
 
 use super::error::MarianError;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tolmach_engine::cpu::infer::Gate;
 
+/// Kinds of models that differ in little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// OPUS-MT (`marian`): sub-layers are normalised at their ends, the head has a bias.
+    Marian,
+    /// M2M100 and NLLB (`m2m_100`): sub-layers are normalised where they begin, and both stacks at their
+    /// ends; positions are counted from the padding token's id; the answer begins with its language.
+    M2m100,
+}
+
 /// The shape of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
+    pub family: Family,
     pub hidden_size: usize,
     pub encoder: Side,
     pub decoder: Side,
@@ -43,6 +54,8 @@ pub struct Generation {
     pub banned: Vec<u32>,
     pub decoder_start: u32,
     pub eos: Vec<u32>,
+    /// Written first, whatever the model says: the language of the answer.
+    pub forced_bos: Option<u32>,
     /// Written where `max_length` is reached, whatever the model says.
     pub forced_eos: Option<u32>,
     /// Without the banned tokens, probabilities add up to 1 again.
@@ -74,6 +87,24 @@ impl Settings {
         let object = serde_json::from_slice(&text)
             .map_err(|source| MarianError::Json { path: path.to_path_buf(), source })?;
         Ok(Settings { path: path.to_path_buf(), objects: vec![object] })
+    }
+
+    /// Nothing, if there is no such file.
+    pub fn read_if_there(path: &Path) -> Result<Self, MarianError> {
+        let nothing = || Settings { path: path.to_path_buf(), objects: Vec::new() };
+        if path.is_file() { Settings::read(path) } else { Ok(nothing()) }
+    }
+
+    /// Tokens that a `tokenizer_config.json` adds to the vocabulary.
+    pub fn added_tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        let added = self.value("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten();
+        added.filter_map(|(id, token)| Some((token.get("content")?.as_str()?, id.parse().ok()?)))
+    }
+
+    /// The keys that have an id.
+    pub fn ids(&self) -> impl Iterator<Item = (&str, u32)> {
+        let all = self.objects.iter().filter_map(Value::as_object).flatten();
+        all.filter_map(|(token, id)| Some((token.as_str(), u32::try_from(id.as_u64()?).ok()?)))
     }
 
     /// What `path` says goes first; it need not be there.
@@ -108,7 +139,7 @@ impl Settings {
         self.value(key).map(|value| read(value).ok_or_else(|| self.wrong(key, expected))).transpose()
     }
 
-    fn flag(&self, key: &str, default: bool) -> Result<bool, MarianError> {
+    pub fn flag(&self, key: &str, default: bool) -> Result<bool, MarianError> {
         Ok(self.optional(key, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
@@ -144,9 +175,11 @@ impl Shape {
     /// # Errors
     /// The file is of another kind of model, or a key is missing or makes no sense.
     pub fn read(config: &Settings) -> Result<Self, MarianError> {
-        if config.text("model_type") != Some("marian") {
-            return Err(config.wrong("model_type", "\"marian\""));
-        }
+        let family = match config.text("model_type") {
+            Some("marian") => Family::Marian,
+            Some("m2m_100") => Family::M2m100,
+            _ => return Err(config.wrong("model_type", "\"marian\" or \"m2m_100\" (M2M100, NLLB)")),
+        };
         let hidden_size = config.count("d_model")?;
         let vocab = config.count("vocab_size")?;
         let decoder_vocab = config.count_or("decoder_vocab_size", vocab)?;
@@ -167,13 +200,15 @@ impl Shape {
         };
         let scale = config.flag("scale_embedding", false)?;
         Ok(Shape {
+            family,
             hidden_size,
             encoder: side("encoder", vocab)?,
             decoder: side("decoder", decoder_vocab)?,
             gate,
             embedding_scale: if scale { (hidden_size as f32).sqrt() } else { 1.0 },
             max_positions: config.count_or("max_position_embeddings", 1024)?,
-            shared_embeddings: config.flag("share_encoder_decoder_embeddings", true)?,
+            shared_embeddings: family == Family::M2m100
+                || config.flag("share_encoder_decoder_embeddings", true)?,
             tied_head: config.flag("tie_word_embeddings", true)?,
             pad: config
                 .token("pad_token_id")?
@@ -217,7 +252,7 @@ impl Generation {
                 Some(_) => Err(settings.wrong(key, &format!("tokens below {}", shape.decoder.vocab))),
                 None => Ok(()),
             };
-        for key in ["decoder_start_token_id", "eos_token_id", "forced_eos_token_id"] {
+        for key in ["decoder_start_token_id", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id"] {
             in_vocabulary(key, &settings.tokens(key)?)?;
         }
         let eos = settings.tokens("eos_token_id")?;
@@ -247,6 +282,7 @@ impl Generation {
             early_stopping,
             banned,
             decoder_start: settings.token("decoder_start_token_id")?.unwrap_or(shape.pad),
+            forced_bos: settings.token("forced_bos_token_id")?,
             forced_eos: settings.token("forced_eos_token_id")?,
             eos,
             renormalize_logits: settings.flag("renormalize_logits", false)?,

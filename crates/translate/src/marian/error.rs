@@ -25,10 +25,13 @@ impl MarianError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            MarianError::Languages { .. } => Some("get the OPUS-MT model of these two languages"),
+            MarianError::Languages { .. } => {
+                Some("OPUS-MT has a model for most pairs of languages, NLLB one for 200 languages")
+            }
             MarianError::Read { .. } => Some(
                 "a model is a folder in the Hugging Face layout: config.json, model.safetensors or \
-                 pytorch_model.bin, source.spm, target.spm, vocab.json",
+                 pytorch_model.bin, and for OPUS-MT source.spm, target.spm, vocab.json, for M2M100 \
+                 sentencepiece.bpe.model and vocab.json, for NLLB sentencepiece.bpe.model",
             ),
             MarianError::Weights(source) => source.hint(),
             _ => None,

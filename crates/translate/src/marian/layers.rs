@@ -5,9 +5,9 @@
 //! or finish move no memory. Every row of every product is computed alike whatever the rows around
 //! it, so a translation does not depend on the batch it is in.
 
-use super::model::{CrossAttention, FeedForward, LayerNorm, Linear, Model, SelfAttention};
+use super::model::{CrossAttention, Embedding, FeedForward, LayerNorm, Linear, Model, SelfAttention};
 use std::ops::Range;
-use tolmach_engine::cpu::infer::{Attend, Gate, Rows, add_layer_norm, attend, gate};
+use tolmach_engine::cpu::infer::{Attend, Gate, Rows, add, add_layer_norm, attend, gate, layer_norm};
 
 const EPS: f32 = 1e-5;
 
@@ -15,6 +15,7 @@ const EPS: f32 = 1e-5;
 #[derive(Default)]
 pub struct Workspace {
     rows: Rows,
+    normed: Vec<f32>,
     projected: Vec<f32>,
     attended: Vec<f32>,
     branch: Vec<f32>,
@@ -58,15 +59,18 @@ impl Model {
         let mut hidden = Vec::with_capacity(ranges.last().map_or(0, |r| r.end) * hidden_size);
         for sentence in sentences {
             for (position, &token) in sentence.iter().enumerate() {
-                self.encoder.push(token, position, self.shape.embedding_scale, &mut hidden);
+                self.encoder.embedding.push(token, position, self.shape.embedding_scale, &mut hidden);
             }
         }
         let rows: Vec<Vec<u32>> = ranges.iter().map(|r| (r.start as u32..r.end as u32).collect()).collect();
-        for layer in &self.encoder_layers {
+        for layer in &self.encoder.layers {
             layer.attention.encode(&mut hidden, &ranges, &rows, self.shape.encoder.heads, work);
             layer.feed_forward.run(&mut hidden, self.shape.gate, work);
         }
-        let cross = self.decoder_layers.iter().map(|layer| {
+        if let Some(norm) = &self.encoder.norm {
+            norm.run(&mut hidden);
+        }
+        let cross = self.decoder.layers.iter().map(|layer| {
             let mut kv = Vec::new();
             layer.cross.kv.run(&hidden, &mut work.rows, &mut kv);
             kv
@@ -87,7 +91,7 @@ fn ranges(sentences: &[&[u32]]) -> Vec<Range<usize>> {
 
 impl<'a> Decoding<'a> {
     pub fn new(model: &'a Model, encoded: &'a Encoded) -> Self {
-        let caches = vec![Vec::new(); model.decoder_layers.len()];
+        let caches = vec![Vec::new(); model.decoder.layers.len()];
         Decoding { model, encoded, caches, rows: 0, hidden: Vec::new() }
     }
 
@@ -103,22 +107,30 @@ impl<'a> Decoding<'a> {
         self.hidden.clear();
         for query in queries {
             let position = query.seen.len() - 1;
-            model.decoder.push(query.token, position, model.shape.embedding_scale, &mut self.hidden);
+            model.decoder.embedding.push(
+                query.token,
+                position,
+                model.shape.embedding_scale,
+                &mut self.hidden,
+            );
         }
         for (layer, (cache, cross)) in
-            model.decoder_layers.iter().zip(self.caches.iter_mut().zip(&self.encoded.cross))
+            model.decoder.layers.iter().zip(self.caches.iter_mut().zip(&self.encoded.cross))
         {
             layer.attention.step(&mut self.hidden, queries, cache, heads, work);
             let sentences = &self.encoded.sentences;
             layer.cross.step(&mut self.hidden, queries, cross, sentences, heads, work);
             layer.feed_forward.run(&mut self.hidden, model.shape.gate, work);
         }
+        if let Some(norm) = &model.decoder.norm {
+            norm.run(&mut self.hidden);
+        }
         self.rows += queries.len() as u32;
         &self.hidden
     }
 }
 
-impl super::model::Embedding {
+impl Embedding {
     /// Append the row of one token at one position.
     fn push(&self, token: u32, position: usize, scale: f32, hidden: &mut Vec<f32>) {
         let width = self.tokens.cols();
@@ -142,17 +154,38 @@ impl Linear {
 }
 
 impl LayerNorm {
-    fn after_sum(&self, hidden: &mut [f32], branch: &[f32]) {
-        add_layer_norm(hidden, branch, &self.weight, &self.bias, EPS);
+    fn run(&self, hidden: &mut [f32]) {
+        layer_norm(hidden, &self.weight, &self.bias, EPS);
+    }
+
+    /// What the sub-layer reads.
+    fn begin<'a>(&self, hidden: &'a [f32], normed: &'a mut Vec<f32>) -> &'a [f32] {
+        if !self.first {
+            return hidden;
+        }
+        normed.clear();
+        normed.extend_from_slice(hidden);
+        self.run(normed);
+        normed
+    }
+
+    /// What the sub-layer makes of `hidden`, given what it adds.
+    fn end(&self, hidden: &mut [f32], branch: &[f32]) {
+        if self.first {
+            add(hidden, branch);
+        } else {
+            add_layer_norm(hidden, branch, &self.weight, &self.bias, EPS);
+        }
     }
 }
 
 impl FeedForward {
     fn run(&self, hidden: &mut [f32], kind: Gate, work: &mut Workspace) {
-        self.fc1.run(hidden, &mut work.rows, &mut work.projected);
+        let input = self.norm.begin(hidden, &mut work.normed);
+        self.fc1.run(input, &mut work.rows, &mut work.projected);
         gate(kind, &mut work.projected);
         self.fc2.run(&work.projected, &mut work.rows, &mut work.branch);
-        self.norm.after_sum(hidden, &work.branch);
+        self.norm.end(hidden, &work.branch);
     }
 }
 
@@ -167,7 +200,8 @@ impl SelfAttention {
         work: &mut Workspace,
     ) {
         let width = self.norm.weight.len();
-        self.qkv.run(hidden, &mut work.rows, &mut work.projected);
+        let input = self.norm.begin(hidden, &mut work.normed);
+        self.qkv.run(input, &mut work.rows, &mut work.projected);
         work.branch.clear();
         append_keys(&work.projected, width, &mut work.branch);
         work.attended.resize(hidden.len(), 0.0);
@@ -179,7 +213,7 @@ impl SelfAttention {
             }
         }
         self.out.run(&work.attended, &mut work.rows, &mut work.branch);
-        self.norm.after_sum(hidden, &work.branch);
+        self.norm.end(hidden, &work.branch);
     }
 
     /// The new keys and values join the cache, and every query sees its own past.
@@ -192,7 +226,8 @@ impl SelfAttention {
         work: &mut Workspace,
     ) {
         let width = self.norm.weight.len();
-        self.qkv.run(hidden, &mut work.rows, &mut work.projected);
+        let input = self.norm.begin(hidden, &mut work.normed);
+        self.qkv.run(input, &mut work.rows, &mut work.projected);
         append_keys(&work.projected, width, cache);
         work.attended.resize(hidden.len(), 0.0);
         for (i, query) in queries.iter().enumerate() {
@@ -201,7 +236,7 @@ impl SelfAttention {
             attend(q, seen, &mut work.scores, &mut work.attended[i * width..][..width]);
         }
         self.out.run(&work.attended, &mut work.rows, &mut work.branch);
-        self.norm.after_sum(hidden, &work.branch);
+        self.norm.end(hidden, &work.branch);
     }
 }
 
@@ -223,7 +258,8 @@ impl CrossAttention {
         work: &mut Workspace,
     ) {
         let width = self.norm.weight.len();
-        self.q.run(hidden, &mut work.rows, &mut work.projected);
+        let input = self.norm.begin(hidden, &mut work.normed);
+        self.q.run(input, &mut work.rows, &mut work.projected);
         work.attended.resize(hidden.len(), 0.0);
         for (i, query) in queries.iter().enumerate() {
             let rows = &sentences[query.sentence];
@@ -232,7 +268,7 @@ impl CrossAttention {
             attend(q, seen, &mut work.scores, &mut work.attended[i * width..][..width]);
         }
         self.out.run(&work.attended, &mut work.rows, &mut work.branch);
-        self.norm.after_sum(hidden, &work.branch);
+        self.norm.end(hidden, &work.branch);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The engine `marian`: OPUS-MT models in the Hugging Face layout (`MarianMTModel`), on our own kernels.
-//! No service, no key, no price.
+//! The engine `marian`: OPUS-MT models in the Hugging Face layout (`MarianMTModel`), and M2M100 and NLLB
+//! (`M2M100ForConditionalGeneration`), on our own kernels. No service, no key, no price.
 //!
 //! Reading order: [`Marian`] (the engine) → `vocabulary` (text and ids) → `search` (greedy, beams) →
 //! `layers` (encoder, decoder) → `head` (the next tokens) → `model` (weights) → `config`.
@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 mod golden_tests;
 mod head;
+mod languages;
 mod layers;
 mod model;
 mod search;
@@ -76,7 +77,8 @@ impl Marian {
         if let Some(count) = options.max_new_tokens {
             generation.max_length = count.saturating_add(1).clamp(2, shape.max_positions + 1);
         }
-        let vocabulary = Vocabulary::open(folder, pair, shape.encoder.vocab, shape.decoder.vocab)?;
+        let vocabulary = Vocabulary::open(folder, pair, &shape)?;
+        generation.forced_bos = vocabulary.first().or(generation.forced_bos);
         let max_source = shape.max_positions;
         let model = Model::load(folder, shape, options.precision)?;
         let content = tolmach_model::Checkpoint::open_folder(folder)?.fingerprint();

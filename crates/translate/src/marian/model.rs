@@ -1,6 +1,6 @@
-//! The weights of a MarianMT model, packed for their products.
+//! The weights of a MarianMT or M2M100 model, packed for their products.
 
-use super::config::{Shape, Side};
+use super::config::{Family, Shape, Side};
 use super::error::MarianError;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,8 @@ use tolmach_model::Checkpoint;
 /// A whole model. Shapes: C hidden, F ffn, V vocabulary.
 pub struct Model {
     pub shape: Shape,
-    pub encoder: Embedding,
-    pub encoder_layers: Vec<EncoderLayer>,
-    pub decoder: Embedding,
-    pub decoder_layers: Vec<DecoderLayer>,
+    pub encoder: Stack<EncoderLayer>,
+    pub decoder: Stack<DecoderLayer>,
     /// `[V, C]`
     pub head: Arc<PackedMatrix>,
     pub head_bias: Vec<f32>,
@@ -27,6 +25,13 @@ pub struct Embedding {
     pub positions: Vec<f32>,
 }
 
+/// One side of the model: what goes into its layers, and the norm that ends them.
+pub struct Stack<L> {
+    pub embedding: Embedding,
+    pub layers: Vec<L>,
+    pub norm: Option<LayerNorm>,
+}
+
 /// `x · weightᵀ + bias`
 pub struct Linear {
     pub weight: PackedMatrix,
@@ -36,6 +41,8 @@ pub struct Linear {
 pub struct LayerNorm {
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
+    /// Of the norm of a sub-layer: it is where the sub-layer begins, not where it ends.
+    pub first: bool,
 }
 
 pub struct FeedForward {
@@ -76,8 +83,8 @@ impl Model {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(folder: &Path, shape: Shape, precision: Precision) -> Result<Self, MarianError> {
-        let loader =
-            Loader { checkpoint: Checkpoint::open_folder(folder)?, hidden: shape.hidden_size, precision };
+        let checkpoint = Checkpoint::open_folder(folder)?;
+        let loader = Loader { checkpoint, hidden: shape.hidden_size, family: shape.family, precision };
         let decoder_tokens = loader.embedding(&shape, "decoder", shape.decoder.vocab)?;
         let encoder_tokens = if shape.shared_embeddings {
             Arc::clone(&decoder_tokens)
@@ -89,18 +96,17 @@ impl Model {
         } else {
             Arc::new(loader.packed("lm_head.weight", shape.decoder.vocab, shape.hidden_size)?)
         };
-        let embedding = |side: &str, tokens| -> Result<Embedding, MarianError> {
-            Ok(Embedding { tokens, positions: loader.positions(side, shape.max_positions)? })
+        let head_bias = match shape.family {
+            Family::Marian => loader.checkpoint.values("final_logits_bias", &[1, shape.decoder.vocab])?,
+            Family::M2m100 => vec![0.0; shape.decoder.vocab],
         };
-        let encoder_layer = |i| loader.encoder_layer(&format!("model.encoder.layers.{i}"), &shape.encoder);
-        let decoder_layer = |i| loader.decoder_layer(&format!("model.decoder.layers.{i}"), &shape.decoder);
+        let encoder_layer = |layer: &str| loader.encoder_layer(layer, &shape.encoder);
+        let decoder_layer = |layer: &str| loader.decoder_layer(layer, &shape.decoder);
         Ok(Model {
-            encoder: embedding("encoder", encoder_tokens)?,
-            encoder_layers: (0..shape.encoder.layers).map(encoder_layer).collect::<Result<_, _>>()?,
-            decoder: embedding("decoder", decoder_tokens)?,
-            decoder_layers: (0..shape.decoder.layers).map(decoder_layer).collect::<Result<_, _>>()?,
+            encoder: loader.stack("encoder", encoder_tokens, &shape, shape.encoder.layers, encoder_layer)?,
+            decoder: loader.stack("decoder", decoder_tokens, &shape, shape.decoder.layers, decoder_layer)?,
             head,
-            head_bias: loader.checkpoint.values("final_logits_bias", &[1, shape.decoder.vocab])?,
+            head_bias,
             shape,
         })
     }
@@ -109,6 +115,7 @@ impl Model {
 struct Loader {
     checkpoint: Checkpoint,
     hidden: usize,
+    family: Family,
     precision: Precision,
 }
 
@@ -133,13 +140,36 @@ impl Loader {
         Ok(Arc::new(self.packed(name, vocab, self.hidden)?))
     }
 
+    fn stack<L>(
+        &self,
+        side: &str,
+        tokens: Arc<PackedMatrix>,
+        shape: &Shape,
+        layers: usize,
+        layer: impl Fn(&str) -> Loaded<L>,
+    ) -> Loaded<Stack<L>> {
+        let layers = (0..layers).map(|i| layer(&format!("model.{side}.layers.{i}")));
+        Ok(Stack {
+            embedding: Embedding { tokens, positions: self.positions(side, shape)? },
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: match self.family {
+                Family::Marian => None,
+                Family::M2m100 => Some(self.norm(&format!("model.{side}.layer_norm"))?),
+            },
+        })
+    }
+
     /// Stored, or else computed: they are constants.
-    fn positions(&self, side: &str, count: usize) -> Loaded<Vec<f32>> {
+    fn positions(&self, side: &str, shape: &Shape) -> Loaded<Vec<f32>> {
+        let count = shape.max_positions;
         let name = format!("model.{side}.embed_positions.weight");
-        if self.checkpoint.contains(&name) {
-            return self.checkpoint.values(&name, &[count, self.hidden]);
+        match self.family {
+            Family::M2m100 => Ok(fairseq_sinusoids(shape.pad as usize + 1, count, self.hidden)),
+            Family::Marian if self.checkpoint.contains(&name) => {
+                self.checkpoint.values(&name, &[count, self.hidden])
+            }
+            Family::Marian => Ok(sinusoids(count, self.hidden)),
         }
-        Ok(sinusoids(count, self.hidden))
     }
 
     /// Layers that read the same input as one.
@@ -156,7 +186,8 @@ impl Loader {
 
     fn norm(&self, name: &str) -> Loaded<LayerNorm> {
         let values = |part| self.checkpoint.values(&format!("{name}.{part}"), &[self.hidden]);
-        Ok(LayerNorm { weight: values("weight")?, bias: values("bias")? })
+        let first = self.family == Family::M2m100;
+        Ok(LayerNorm { weight: values("weight")?, bias: values("bias")?, first })
     }
 
     /// Projections of an attention, stacked.
@@ -218,9 +249,24 @@ fn sinusoids(count: usize, width: usize) -> Vec<f32> {
     table
 }
 
+/// As fairseq has them: `count` positions from `first` on, frequencies that end with 1/10000 itself, a
+/// zero at the end of rows of odd width. In f32 all along, as the models were trained.
+fn fairseq_sinusoids(first: usize, count: usize, width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let step = (10000f64.ln() / half.saturating_sub(1).max(1) as f64) as f32;
+    let mut table = vec![0.0; count * width];
+    for (position, row) in (first..).zip(table.chunks_exact_mut(width)) {
+        for j in 0..half {
+            let angle = position as f32 * (j as f32 * -step).exp();
+            (row[j], row[half + j]) = angle.sin_cos();
+        }
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
-    use super::sinusoids;
+    use super::{fairseq_sinusoids, sinusoids};
 
     #[test]
     fn positions_are_sines_then_cosines() {
@@ -228,5 +274,13 @@ mod tests {
         assert_eq!(table[..4], [0.0, 0.0, 1.0, 1.0]);
         let want = [2f64.sin(), 0.02f64.sin(), 2f64.cos(), 0.02f64.cos()].map(|v| v as f32);
         assert_eq!(table[8..], want);
+    }
+    #[test]
+    fn fairseq_counts_from_its_padding() {
+        let table = fairseq_sinusoids(2, 3, 5);
+        let slow = 2.0 * (-10000f64.ln()).exp();
+        let want = [2f64.sin(), slow.sin(), 2f64.cos(), slow.cos(), 0.0].map(|v| v as f32);
+        assert!(table[..5].iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", &table[..5]);
+        assert_eq!(table.len(), 15);
     }
 }

@@ -90,9 +90,9 @@ fn greedy(
     let mut answers = vec![Vec::new(); sentences.len()];
     for length in 2..=generation.max_length {
         let hidden = step(&mut decoding, &mut running, &mut work.layers);
-        let tokens = match generation.forced_eos {
-            Some(eos) if length == generation.max_length => vec![eos; running.len()],
-            _ => model.best_tokens(hidden, &generation.banned, &mut work.head),
+        let tokens = match generation.forced(length) {
+            Some(token) => vec![token; running.len()],
+            None => model.best_tokens(hidden, &generation.banned, &mut work.head),
         };
         for (r, token) in running.iter_mut().zip(tokens) {
             r.hypotheses[0].tokens.push(token);
@@ -127,12 +127,12 @@ fn beams(
     let keep = generation.candidates();
     for length in 2..=generation.max_length {
         let hidden = step(&mut decoding, &mut running, &mut work.layers);
-        let tops = match generation.forced_eos {
-            Some(eos) if length == generation.max_length => {
+        let tops = match generation.forced(length) {
+            Some(token) => {
                 let rows: usize = running.iter().map(|r| r.hypotheses.len()).sum();
-                vec![Top { tokens: vec![(0.0, eos)] }; rows]
+                vec![Top { tokens: vec![(0.0, token)] }; rows]
             }
-            _ => {
+            None => {
                 let renormalize = generation.renormalize_logits;
                 model.top_tokens(hidden, keep, &generation.banned, renormalize, &mut work.head)
             }
@@ -231,6 +231,12 @@ impl Running {
 }
 
 impl Generation {
+    /// The token that makes answers `length` long, if it is not the model's to choose.
+    fn forced(&self, length: usize) -> Option<u32> {
+        let last = self.forced_eos.filter(|_| length == self.max_length);
+        last.or(self.forced_bos.filter(|_| length == 2))
+    }
+
     /// Candidates per sentence and step: enough that `num_beams` of them do not end.
     fn candidates(&self) -> usize {
         (1 + self.eos.len()).max(2) * self.num_beams

@@ -59,7 +59,8 @@ pub fn layer_norm(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
 }
 
 simd_fn! {
-    fn add(x: &mut [f32], y: &[f32]) {
+    /// `x += y`
+    pub fn add(x: &mut [f32], y: &[f32]) {
         for (x, y) in x.iter_mut().zip(y) {
             *x += y;
         }
