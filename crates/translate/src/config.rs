@@ -31,7 +31,7 @@ pub struct TranslateConfig {
     pub endpoint: Option<String>,
     /// The environment variable that holds the key of the service.
     pub api_key_env: Option<String>,
-    /// `openai`: the model; `marian`: the folder of an OPUS-MT model in the Hugging Face layout.
+    /// `openai`: the model; `marian`: the folder of an OPUS-MT, M2M100 or NLLB model in the Hugging Face layout.
     pub model: Option<String>,
     /// `yandex`: the folder, where the key is the IAM token of a user.
     pub folder_id: Option<String>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum EngineKind {
     /// A translation memory, looked up exactly.
     Memory,
-    /// An OPUS-MT model, run here.
+    /// An OPUS-MT, M2M100 or NLLB model, run here.
     Marian,
     /// Yandex Cloud Translate, v2.
     Yandex,

@@ -10,6 +10,13 @@ use std::fmt::Write;
 /// Kinds of repairs that the card lists; the others are counted together.
 const SHOWN_REPAIRS: usize = 12;
 
+/// What the makers of a local translation model ask for, by the engine's name in `translation.engine`.
+const ENGINE_TERMS: [(&str, &str); 3] = [
+    ("marian", "OPUS-MT's weights are CC-BY-4.0 or Apache-2.0, as the model's page says"),
+    ("m2m100", "M2M100's weights are MIT"),
+    ("nllb", "NLLB's weights are CC-BY-NC-4.0: not for commercial use"),
+];
+
 /// Characters of the longest field in the example that the card shows.
 const SHOWN_CHARACTERS: usize = 400;
 
@@ -160,6 +167,12 @@ fn write_provenance(text: &mut String, facts: &DataSetFacts, found: &Found) {
             found.translated,
             named(&found.engines)
         );
+        for (engine, terms) in ENGINE_TERMS {
+            // Several engines may have translated one example: `marian, nllb`.
+            if found.engines.keys().any(|names| names.split(", ").any(|name| name == engine)) {
+                let _ = writeln!(text, "- terms of `{engine}`: {terms}");
+            }
+        }
         for (checks, count) in found.checked.iter().filter(|(checks, _)| !checks.is_empty()) {
             let _ = writeln!(text, "- checked in {count} of them: {}", one_line(checks));
         }

@@ -84,6 +84,20 @@ fn the_card_tells_licence_provenance_and_counts() {
 }
 
 #[test]
+fn the_card_tells_the_terms_of_local_engines() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut translated = examples(3);
+    for (example, engine) in translated.iter_mut().zip(["marian, nllb", "marian", "deepl"]) {
+        example.translation.as_mut().unwrap().engine = engine.into();
+    }
+    let report = write_data_set(dir.path(), translated, &[DataFormat::Jsonl], &facts()).unwrap();
+    let card = fs::read_to_string(report.card).unwrap();
+    assert!(card.contains("- terms of `nllb`: NLLB's weights are CC-BY-NC-4.0: not for commercial use\n"));
+    assert!(card.contains("- terms of `marian`: "));
+    assert!(!card.contains("m2m100"), "{card}");
+}
+
+#[test]
 fn a_licence_without_an_id_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let facts = DataSetFacts { license: "Our own terms".into(), ..facts() };

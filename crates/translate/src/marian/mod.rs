@@ -137,7 +137,7 @@ impl Marian {
 
 impl Engine for Marian {
     fn name(&self) -> &str {
-        "marian"
+        self.vocabulary.name()
     }
 
     fn identity(&self) -> String {

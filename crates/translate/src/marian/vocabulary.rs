@@ -11,6 +11,8 @@ use tolmach_tokenize::PieceModel;
 
 /// The vocabularies of one model and pair of languages.
 pub struct Vocabulary {
+    /// The engine's name in what is emitted: who published such models, and so their licence.
+    name: &'static str,
     source: PieceModel,
     /// Spells answers; without it, `source` does.
     target: Option<PieceModel>,
@@ -54,6 +56,7 @@ impl Vocabulary {
         let target_ids =
             if target_path.is_file() { &read_ids(&target_path, shape.decoder.vocab)? } else { &ids };
         Ok(Vocabulary {
+            name: "marian",
             source: PieceModel::open(&folder.join("source.spm"))?,
             target: Some(PieceModel::open(&folder.join("target.spm"))?),
             target_pieces: pieces_by_id(target_ids, shape.decoder.vocab),
@@ -71,14 +74,14 @@ impl Vocabulary {
         let spm = folder.join("sentencepiece.bpe.model");
         let source = PieceModel::open(&spm)?;
         let config = Settings::read_if_there(&folder.join("tokenizer_config.json"))?;
-        let (ids, usual) = if path.is_file() {
+        let (name, ids, usual) = if path.is_file() {
             let usual = match config.text("language_codes") {
                 Some("wmt21") => languages::WMT21,
                 _ => languages::M2M100,
             };
-            (read_ids(&path, shape.encoder.vocab)?, usual)
+            ("m2m100", read_ids(&path, shape.encoder.vocab)?, usual)
         } else {
-            (nllb_ids(&source), languages::NLLB)
+            ("nllb", nllb_ids(&source), languages::NLLB)
         };
         let path = if path.is_file() { path } else { spm };
         let codes = codes(folder, &config, usual, ids.len(), shape.encoder.vocab)?;
@@ -94,6 +97,7 @@ impl Vocabulary {
         let eos = needed(EOS, &ids, &path)?;
         let behind = config.flag("legacy_behaviour", false)?;
         Ok(Vocabulary {
+            name,
             target: None,
             target_pieces: pieces_by_id(&ids, shape.decoder.vocab),
             unk: needed(UNK, &ids, &path)?,
@@ -103,6 +107,11 @@ impl Vocabulary {
             source,
             ids,
         })
+    }
+
+    /// `marian`, `m2m100` or `nllb`.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// The token that answers begin with, for a model that is told its target language so.

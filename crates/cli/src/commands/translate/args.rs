@@ -143,7 +143,7 @@ pub struct Args {
 enum EngineName {
     /// A translation memory, looked up exactly
     Memory,
-    /// An OPUS-MT model, run here: no service, no key
+    /// An OPUS-MT, M2M100 or NLLB model, run here: no service, no key
     Marian,
     /// Yandex Cloud Translate
     Yandex,
