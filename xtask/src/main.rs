@@ -1,6 +1,7 @@
 //! Chores of this repository.
 
 mod demo;
+mod peers;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -17,6 +18,23 @@ struct Arguments {
 enum Chore {
     /// Make the assets of the offline demo: data, translation memory, tokenizer, base model
     DemoAssets(DemoAssets),
+    /// Open what tolmach writes in peft, transformers and llama.cpp, and compare
+    ///
+    /// Python needs the packages of fixtures/golden/requirements.txt and cyllama, which brings llama.cpp.
+    CheckPeers(CheckPeers),
+}
+
+#[derive(clap::Args)]
+struct CheckPeers {
+    /// Base model folder
+    #[arg(long, value_name = "MODEL", default_value_os_t = assets_folder().join("model"))]
+    base: PathBuf,
+    /// Python interpreter
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
+    /// Folder for what is written; absent: one that is taken away at the end
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -49,6 +67,12 @@ fn assets_folder() -> PathBuf {
 fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::DemoAssets(arguments) => demo_assets(&arguments),
+        Chore::CheckPeers(CheckPeers { base, python, keep: Some(folder) }) => {
+            peers::check(&base, &python, &folder)
+        }
+        Chore::CheckPeers(CheckPeers { base, python, keep: None }) => {
+            peers::check(&base, &python, tempfile::tempdir()?.path())
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: only this crate reads the command line and writes stdout. Data (and `--json`) go
 //! to stdout, progress and messages to stderr.
 
+mod base;
 mod commands;
 mod interrupt;
 mod loading;

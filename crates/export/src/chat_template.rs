@@ -1,7 +1,7 @@
-//! A prompt template as the Jinja chat template that other programs read.
+//! A prompt template as the Jinja chat template that other programs read, and back.
 
 use tolmach_corpus::{Message, Role};
-use tolmach_tokenize::PromptTemplate;
+use tolmach_tokenize::{BUILT_IN_TEMPLATES, PromptTemplate, TemplateStrings};
 
 /// Stands for the user's words while the template's own are found out.
 const MARK: &str = "\u{1}";
@@ -17,22 +17,46 @@ pub fn chat_template(template: &PromptTemplate, adds_bos: bool) -> Option<String
         [message(Role::User, MARK), message(Role::Assistant, "answer"), message(Role::User, MARK)];
     let rendered = template.render_conversation(&conversation).ok()?.text;
     let turn = rendered.strip_prefix(&first)?.strip_prefix("answer")?.to_string();
-    let bos = if adds_bos { "{{ bos_token }}" } else { "" };
-    Some(format!(
-        "{bos}{{% set ns = namespace(first=true) %}}{{% for message in messages %}}\
-         {{% if message['role'] == 'system' %}}{{{{ message['content'] + '\\n\\n' }}}}\
-         {{% elif message['role'] == 'assistant' %}}{{{{ message['content'] + eos_token }}}}\
-         {{% elif ns.first %}}{{{{ {} }}}}{{% set ns.first = false %}}\
-         {{% else %}}{{{{ {} }}}}{{% endif %}}{{% endfor %}}",
-        expression(&first),
-        expression(&turn)
-    ))
+    let bos = if adds_bos { BOS } else { "" };
+    Some(format!("{bos}{HEAD}{}{MIDDLE}{}{TAIL}", expression(&first), expression(&turn)))
 }
+
+/// The template that [`chat_template`] made this of; `None` where somebody else did. Of one's own strings
+/// `with_input` is not in it: no conversation needs it.
+pub fn prompt_template(jinja: &str) -> Option<PromptTemplate> {
+    let built_in = BUILT_IN_TEMPLATES.iter().filter_map(|t| PromptTemplate::named(t.name).ok()).find(|t| {
+        [true, false].into_iter().any(|adds_bos| chat_template(t, adds_bos).as_deref() == Some(jinja))
+    });
+    if built_in.is_some() {
+        return built_in;
+    }
+    let body = jinja.strip_prefix(BOS).unwrap_or(jinja).strip_prefix(HEAD)?.strip_suffix(TAIL)?;
+    let (first, turn) = body.split_once(MIDDLE)?;
+    let strings =
+        TemplateStrings { without_input: written(first)?, with_input: None, turn: Some(written(turn)?) };
+    PromptTemplate::own(strings).ok()
+}
+
+const BOS: &str = "{{ bos_token }}";
+/// Before the words around the first question, between them and those around a later one, and after.
+const HEAD: &str = "{% set ns = namespace(first=true) %}{% for message in messages %}\
+    {% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}\
+    {% elif message['role'] == 'assistant' %}{{ message['content'] + eos_token }}\
+    {% elif ns.first %}{{ ";
+const MIDDLE: &str = " }}{% set ns.first = false %}{% else %}{{ ";
+const TAIL: &str = " }}{% endif %}{% endfor %}";
+const CONTENT: &str = " + message['content'] + ";
 
 /// `'text before' + message['content'] + 'text after'`
 fn expression(text: &str) -> String {
     let literals: Vec<String> = text.split(MARK).map(literal).collect();
-    literals.join(" + message['content'] + ")
+    literals.join(CONTENT)
+}
+
+/// The inverse of [`expression`], with `{instruction}` for the user's words.
+fn written(expression: &str) -> Option<String> {
+    let texts: Option<Vec<String>> = expression.split(CONTENT).map(unquoted).collect();
+    Some(texts?.join("{instruction}"))
 }
 
 /// A text in quotes.
@@ -49,6 +73,26 @@ fn literal(text: &str) -> String {
         }
     }
     quoted + "'"
+}
+
+/// The inverse of [`literal`].
+fn unquoted(literal: &str) -> Option<String> {
+    let mut chars = literal.strip_prefix('\'')?.strip_suffix('\'')?.chars();
+    let mut text = String::new();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\'' => return None,
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                c @ ('\\' | '\'') => c,
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(text)
 }
 
 #[cfg(test)]
@@ -73,5 +117,29 @@ mod tests {
              {% else %}{{ '\\n>' + message['content'] + '<' }}{% endif %}{% endfor %}"
         );
         assert!(!chat_template(&PromptTemplate::default(), false).unwrap().contains("bos_token"));
+    }
+
+    #[test]
+    fn what_was_made_of_a_template_leads_back_to_it() {
+        for built_in in BUILT_IN_TEMPLATES {
+            let template = PromptTemplate::named(built_in.name).unwrap();
+            let jinja = chat_template(&template, true).unwrap();
+            assert_eq!(prompt_template(&jinja), Some(template));
+        }
+        let strings = TemplateStrings {
+            without_input: "It's a task:\n{instruction}\n\\ ".into(),
+            with_input: None,
+            turn: Some("\n>{instruction}<".into()),
+        };
+        let template = PromptTemplate::own(strings).unwrap();
+        for adds_bos in [true, false] {
+            let jinja = chat_template(&template, adds_bos).unwrap();
+            assert_eq!(prompt_template(&jinja).as_ref(), Some(&template));
+            assert_eq!(prompt_template(&jinja.replace("eos_token", "sep")), None);
+        }
+        assert_eq!(
+            prompt_template("{% for message in messages %}{{ message['content'] }}{% endfor %}"),
+            None
+        );
     }
 }

@@ -42,6 +42,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Error::Model(error) => error.hint(),
+            Error::Gguf { reason, .. } if reason.contains("cut short") => {
+                Some("the file is probably truncated: copy or download it again and compare its size")
+            }
             Error::SavedModules { .. } => {
                 Some("export the merged model instead: `tolmach export gguf --base … --adapter …`")
             }

@@ -128,11 +128,7 @@ impl Export<'_> {
             progress(Progress::Writing { done, of });
         })?;
         let chat_template = self.chat_template();
-        let companions = Companions {
-            eos_ids: self.tokenizer.eos_ids(),
-            bos: self.tokenizer.bos(),
-            chat_template: chat_template.as_deref(),
-        };
+        let companions = Companions { tokenizer: self.tokenizer, chat_template: chat_template.as_deref() };
         copy(&self.adapter.unwrap_or(self.base).join(TEMPLATE), &folder.join(TEMPLATE))?;
         write_companions(folder, self.base, source, dtype, &companions)
     }

@@ -2,12 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::source::{Source, Tensor, tensors};
+use crate::tokenizer_json::tokenizer_json;
 use half::f16;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tolmach_engine::Dtype;
 use tolmach_model::TensorWriter;
+use tolmach_tokenize::Tokenizer;
 
 /// What of the base goes along as it is. (`tokenizer_config.json` and the JSON files below are changed.)
 const COMPANIONS: [&str; 7] = [
@@ -22,9 +24,8 @@ const COMPANIONS: [&str; 7] = [
 
 /// What the files beside the weights say.
 pub struct Companions<'a> {
-    /// The ids that end an answer, the one that was trained first.
-    pub eos_ids: &'a [u32],
-    pub bos: Option<u32>,
+    /// The base's.
+    pub tokenizer: &'a Tokenizer,
     /// In place of the base's own.
     pub chat_template: Option<&'a str>,
 }
@@ -100,7 +101,7 @@ fn check(name: &str, values: &[f32], dtype: Dtype) -> Result<()> {
     Ok(())
 }
 
-/// Everything beside the weights: the tokenizer as it is, `config.json` of the merged model,
+/// Everything beside the weights: the tokenizer as it is (and as `tokenizer.json`), `config.json` of the merged model,
 /// `generation_config.json` that stops where the model was taught to stop, the chat template.
 ///
 /// # Errors
@@ -129,10 +130,10 @@ pub fn write_companions(
         _ => json!({}),
     };
     for json in [&mut config, &mut generation] {
-        if let Some(bos) = with.bos {
+        if let Some(bos) = with.tokenizer.bos() {
             json["bos_token_id"] = bos.into();
         }
-        match with.eos_ids {
+        match with.tokenizer.eos_ids() {
             [] => {}
             [eos] => json["eos_token_id"] = (*eos).into(),
             several => json["eos_token_id"] = json!(several),
@@ -142,6 +143,7 @@ pub fn write_companions(
     write_json(&folder.join("generation_config.json"), &generation)?;
 
     let mut tokenizer = read_json(&base.join("tokenizer_config.json"))?;
+    write_conversion(folder, with.tokenizer, &mut tokenizer)?;
     if let Some(template) = with.chat_template {
         write(&folder.join("chat_template.jinja"), template)?;
         if tokenizer.get("chat_template").is_some() {
@@ -150,6 +152,38 @@ pub fn write_companions(
     }
     if !tokenizer.is_null() {
         write_json(&folder.join("tokenizer_config.json"), &tokenizer)?;
+    }
+    Ok(())
+}
+
+/// Where there is only `tokenizer.model`, a `tokenizer.json` with the same ids, if that can be had; `config` is
+/// made to say that it is to be taken as it is, and which tokens are special.
+fn write_conversion(folder: &Path, tokenizer: &Tokenizer, config: &mut Value) -> Result<()> {
+    let (json_path, model_path) = (folder.join("tokenizer.json"), folder.join("tokenizer.model"));
+    if json_path.exists() || !model_path.exists() {
+        return Ok(());
+    }
+    let read = |source| Error::Read { path: model_path.clone(), source };
+    let Some(json) = tokenizer_json(&std::fs::read(&model_path).map_err(read)?, tokenizer) else {
+        return Ok(());
+    };
+    write(&json_path, json)?;
+    if !config.is_object() {
+        *config = json!({});
+    }
+    if let Some(config) = config.as_object_mut() {
+        // Settings of the class that converts on loading, and its own treatment of spaces.
+        ["legacy", "sp_model_kwargs", "add_prefix_space"].iter().for_each(|key| drop(config.remove(*key)));
+    }
+    config["tokenizer_class"] = "PreTrainedTokenizerFast".into();
+    config["clean_up_tokenization_spaces"] = false.into();
+    config["add_bos_token"] = tokenizer.adds_bos().into();
+    for (key, id) in
+        [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos()), ("unk_token", tokenizer.unk())]
+    {
+        if let Some(text) = id.and_then(|id| tokenizer.token_text(id)) {
+            config[key] = text.into();
+        }
     }
     Ok(())
 }

@@ -27,9 +27,10 @@ mod publish;
 mod source;
 #[cfg(test)]
 mod testing;
+mod tokenizer_json;
 
 pub use certificate::{Certificate, FileFigures, WeightFigures};
-pub use chat_template::chat_template;
+pub use chat_template::{chat_template, prompt_template};
 pub use compare::{Bounds, Figures, Logits, PackedPrompts, compare};
 pub use error::{Error, Result};
 pub use export::{Export, Progress};

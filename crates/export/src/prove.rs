@@ -112,7 +112,7 @@ impl<'a> Live<'a> {
         tensor_type: TensorType,
         certificate: &mut Certificate,
     ) -> Result<()> {
-        let stored = GgufModel::open(path, &self.config)?;
+        let stored = GgufModel::open(path, Some(&self.config))?;
         self.check_config(stored.config(), certificate);
         let found = self.compare(&stored, Bounds::of_type(tensor_type))?;
         certificate.logits = note(found, "", certificate);

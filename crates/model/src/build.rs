@@ -142,7 +142,7 @@ impl<B: Backend> Decoder<B> {
     /// Anything missing, misshapen or unsupported in `config.json` or the weights.
     pub fn load(backend: Arc<B>, folder: &Path) -> Result<Self> {
         if !folder.is_dir() {
-            let reason = "there is no such folder".into();
+            let reason = if folder.is_file() { "it is a file" } else { "there is no such folder" }.into();
             return Err(Error::NoModel { path: folder.to_path_buf(), reason });
         }
         let config = Config::read(&folder.join("config.json"))?;

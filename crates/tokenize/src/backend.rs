@@ -90,13 +90,20 @@ impl ModelTokenizer {
     ///
     /// # Errors
     /// The bytes are no SentencePiece model.
-    pub fn parse(
-        bytes: &[u8],
+    pub fn parse(bytes: &[u8], added: BTreeMap<u32, AddedText>, special: &[String]) -> Result<Self, Reason> {
+        Self::new(ModelProto::parse(bytes)?, added, special)
+    }
+
+    /// As [`Self::parse`].
+    ///
+    /// # Errors
+    /// The model cannot be used.
+    pub fn new(
+        model: ModelProto,
         mut added: BTreeMap<u32, AddedText>,
         special: &[String],
     ) -> Result<Self, Reason> {
         // An id that the model has already is its own piece, listed once more.
-        let model = ModelProto::parse(bytes)?;
         added.retain(|&id, _| id as usize >= model.pieces.len() && id < MAX_ID);
         let end = added.last_key_value().map_or(model.pieces.len() as u32, |(&last, _)| last + 1);
         let mark = END.to_string();

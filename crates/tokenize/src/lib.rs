@@ -19,6 +19,7 @@ mod error;
 mod jsonl;
 mod loading;
 mod pack;
+mod parts;
 mod pattern;
 mod sentencepiece;
 mod shared;
@@ -36,6 +37,7 @@ pub use encode::{DropReason, Dropped, EncodedExamples, ExampleEncoder, MaskConfi
 pub use error::Error;
 pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};
 pub use pack::{PackedBatch, StepPlan, StepSize, epoch_order, plan_steps};
+pub use parts::{Pieces, TokenizerParts};
 pub use sentencepiece::{ModelProto, ModelType, NormalizerSpec, Piece, PieceKind, PieceModel, TrainerSpec};
 pub use shared::{Share, SharedPrefixes};
 pub use stream::DecodeStream;

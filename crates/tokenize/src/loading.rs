@@ -92,6 +92,9 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 fn no_tokenizer(folder: &Path) -> Error {
     let hint = if folder.is_dir() {
         "a model folder holds config.json, tokenizer.json or tokenizer.model, and the weights"
+    } else if folder.extension().is_some_and(|extension| extension == "gguf") {
+        "a GGUF file can be talked to (chat) and inspected; training, merging and exports begin with the folder \
+         that it was made of"
     } else {
         "nor is there such a folder"
     };

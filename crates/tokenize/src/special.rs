@@ -110,7 +110,10 @@ impl FolderConfig {
 fn read_json(path: PathBuf) -> Result<Value, Error> {
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        // `NotADirectory`: a file was given where a folder was meant; who reads the tokenizer says so.
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(Value::Null)
+        }
         Err(source) => Err(Error::Read { path, source }),
     }
 }

@@ -13,15 +13,15 @@ use std::path::Path;
 /// a user spells out (it is HTML's end of a strike-through) is encoded as ordinary text, so it can
 /// neither end an answer nor open a new one.
 pub struct Tokenizer {
-    backend: Backend,
-    vocab_size: usize,
-    bos: Option<u32>,
-    pad: Option<u32>,
-    unk: Option<u32>,
-    adds_bos: bool,
+    pub(crate) backend: Backend,
+    pub(crate) vocab_size: usize,
+    pub(crate) bos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+    pub(crate) unk: Option<u32>,
+    pub(crate) adds_bos: bool,
     /// The ids that end an answer, the tokenizer's own EOS first.
-    eos: Vec<u32>,
-    warnings: Vec<String>,
+    pub(crate) eos: Vec<u32>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Text as tokens: what each id is and which bytes of the text it came from.

@@ -4,15 +4,14 @@ mod repl;
 mod session;
 mod stop;
 
+use crate::base::Base;
 use crate::loading::{self, model_failure};
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
 use repl::Repl;
 use session::Session;
 use std::path::PathBuf;
-use std::sync::Arc;
-use tolmach_engine::CpuBackend;
-use tolmach_model::{Decoder, SamplingConfig};
+use tolmach_model::SamplingConfig;
 use tolmach_tokenize::PromptTemplate;
 
 const EXAMPLES: &str = "\
@@ -24,6 +23,8 @@ Examples:
     tolmach chat --base models/llama --adapter adapter --temperature 0.7 --top-p 0.9 --seed 1
   Continue a text, without any template:
     tolmach chat --base models/stories --template none --prompt 'Once upon a time'
+  What was exported for llama.cpp, in 4.5 bits a weight, which it keeps in memory too:
+    tolmach chat --base llama-ru.gguf --prompt 'Почему небо голубое?'
   One question per line, from a file:
     tolmach chat --base models/llama --adapter adapter < questions.txt
 
@@ -34,14 +35,14 @@ chat, as Ctrl-D does.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Base model folder
+    /// Base model folder, or a GGUF file
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
     /// Adapter folder; absent: the base alone
     #[arg(long, value_name = "ADAPTER")]
     adapter: Option<PathBuf>,
-    /// Prompt template, or `none` to have the prompt continued as it is [default: the adapter's, else
-    /// alpaca-en]
+    /// Prompt template, or `none` to have the prompt continued as it is [default: the adapter's, a GGUF
+    /// file's own if it is one of ours, else alpaca-en]
     #[arg(long, value_name = "NAME", value_parser = loading::named_template)]
     template: Option<PromptTemplate>,
     /// Ask this, print the reply and stop
@@ -101,16 +102,15 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
 }
 
 fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
-    let template = match &args.template {
-        Some(template) => template.clone(),
-        None => loading::adapter_template(Some(args.adapter.as_ref().unwrap_or(&args.base)))?,
+    let Base { mut model, tokenizer, template: own_template } = Base::load(&args.base, ui)?;
+    let template = match (&args.template, &args.adapter, own_template) {
+        (Some(template), _, _) => template.clone(),
+        (None, None, Some(own)) => own,
+        (None, adapter, _) => loading::adapter_template(Some(adapter.as_ref().unwrap_or(&args.base)))?,
     };
-    let mut model = Decoder::load(Arc::new(CpuBackend::new()), &args.base).map_err(model_failure)?;
     if let Some(adapter) = &args.adapter {
         model.load_adapter(adapter).map_err(model_failure)?;
     }
-    let tokenizer = loading::tokenizer(&args.base, ui)?;
-    tokenizer.check_vocab_size(model.config.vocab_size)?;
     let sampling = SamplingConfig {
         temperature: args.temperature,
         top_p: args.top_p,

@@ -3,6 +3,7 @@
 mod colours;
 mod table;
 
+use crate::base;
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -29,7 +30,7 @@ Neighbouring tokens differ in colour. Without colour: ⟦trained⟧, tokens divi
 pub struct Args {
     /// Data set: alpaca, ShareGPT, messages or text as JSON or JSONL, or pre-tokenised JSONL
     data: PathBuf,
-    /// Model folder with tokenizer.json or tokenizer.model (or that file)
+    /// Model folder with tokenizer.json or tokenizer.model (or that file), or a GGUF file
     #[arg(long, value_name = "FOLDER")]
     tokenizer: PathBuf,
     /// Prompt template
@@ -56,10 +57,7 @@ fn template_names() -> PossibleValuesParser {
 #[allow(clippy::needless_pass_by_value, reason = "every command is handed its arguments")]
 pub fn run(args: Args, ui: &Ui) -> Outcome {
     let template = PromptTemplate::named(&args.template).map_err(Failure::usage)?;
-    let tokenizer = Tokenizer::load(&args.tokenizer)?;
-    for warning in tokenizer.warnings() {
-        ui.warn(warning);
-    }
+    let tokenizer = base::tokenizer(&args.tokenizer, ui)?;
     let max_seq_length = args.max_seq_length.unwrap_or(usize::MAX);
     let mask = MaskConfig { train_on_prompt: args.train_on_prompt };
     let from_stdin = args.data.as_os_str() == "-";

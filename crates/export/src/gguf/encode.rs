@@ -34,17 +34,7 @@ impl Encoder {
                 scores: scores.clone(),
                 add_space_prefix: *add_space_prefix,
             },
-            VocabularyModel::Gpt2 { merges, pre } => {
-                let pairs = merges.iter().filter_map(|merge| merge.split_once(' '));
-                let pairs = pairs.map(|(a, b)| (a.to_string(), b.to_string())).collect();
-                let bpe = BPE::builder()
-                    .vocab_and_merges(ids.collect::<tokenizers::models::bpe::Vocab>(), pairs)
-                    .ignore_merges(pre == "llama-bpe")
-                    .build();
-                let mut tokenizer = Tokenizer::new(bpe.map_err(|e| e.to_string())?);
-                tokenizer.with_pre_tokenizer(Some(pre_tokenizer(pre)?));
-                Inner::Gpt2(Box::new(tokenizer))
-            }
+            VocabularyModel::Gpt2 { merges, pre } => Inner::Gpt2(Box::new(byte_level(ids, merges, pre)?)),
         };
         Ok(Self { bos: vocabulary.bos.filter(|_| vocabulary.add_bos), inner })
     }
@@ -69,6 +59,23 @@ impl Encoder {
     }
 }
 
+/// Byte-level BPE that joins by `merges` what the pattern `pre` cut.
+pub(super) fn byte_level(
+    ids: impl Iterator<Item = (String, u32)>,
+    merges: &[String],
+    pre: &str,
+) -> Result<Tokenizer, Reason> {
+    let pairs = merges.iter().filter_map(|merge| merge.split_once(' '));
+    let pairs = pairs.map(|(a, b)| (a.to_string(), b.to_string())).collect();
+    let bpe = BPE::builder()
+        .vocab_and_merges(ids.collect::<tokenizers::models::bpe::Vocab>(), pairs)
+        .ignore_merges(pre == "llama-bpe")
+        .build();
+    let mut tokenizer = Tokenizer::new(bpe.map_err(|e| e.to_string())?);
+    tokenizer.with_pre_tokenizer(Some(pre_tokenizer(pre)?));
+    Ok(tokenizer)
+}
+
 fn pre_tokenizer(pre: &str) -> Result<PreTokenizerWrapper, Reason> {
     let bytes = |own_pattern| PreTokenizerWrapper::from(ByteLevel::new(false, false, own_pattern));
     Ok(match pre {
@@ -78,13 +85,19 @@ fn pre_tokenizer(pre: &str) -> Result<PreTokenizerWrapper, Reason> {
             let (_, pattern) = SPLITS
                 .iter()
                 .find(|(name, _)| *name == pre)
-                .ok_or_else(|| format!("`{pre}` is no known pattern"))?;
+                .ok_or_else(|| format!("texts are cut by `{pre}`; expected {}", known_patterns()))?;
             let pattern = SplitPattern::Regex((*pattern).into());
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
             let split = split.map_err(|e| e.to_string())?;
             Sequence::new(vec![split.into(), bytes(false)]).into()
         }
     })
+}
+
+fn known_patterns() -> String {
+    let names: Vec<&str> =
+        ["gpt-2", "smollm"].into_iter().chain(SPLITS.iter().map(|(name, _)| *name)).collect();
+    names.join(", ")
 }
 
 /// SentencePiece's BPE: of all neighbours that make a piece, join those of the highest score, the leftmost

@@ -1,7 +1,8 @@
 //! GGUF, the format of llama.cpp and ggml: written and read, with models, vocabularies and adapters in it.
 //!
 //! `writer` and `reader` know the container, `quantize` the blocks; `names` and `metadata` say what a Llama
-//! is called there; `vocabulary` puts a tokenizer into it; `model` and `lora` put all of it together.
+//! is called there; `vocabulary` puts a tokenizer into it; `model` and `lora` put all of it together, and
+//! `tokenizer` takes one out again.
 
 mod cursor;
 mod encode;
@@ -12,6 +13,7 @@ mod names;
 pub mod quantize;
 mod reader;
 mod tensor_type;
+mod tokenizer;
 mod value;
 mod vocabulary;
 mod writer;

@@ -4,10 +4,11 @@ use super::names::{ROPE_FACTORS, deinterleave, interleave, rotated_heads, to_ggu
 use super::{Gguf, GgufWriter, TensorHeader, TensorType, Value, Vocabulary, metadata, quantize};
 use crate::error::{Error, Result};
 use crate::source::{Source, Tensor, tensors};
+use std::collections::HashSet;
 use std::path::Path;
-use tolmach_model::Config;
-
-const HEAD: &str = "output.weight";
+use std::sync::Arc;
+use tolmach_engine::{Backend, FrozenMatrix, StorageError};
+use tolmach_model::{Config, Decoder};
 
 /// Write the model of `source` to `path`. `done` hears of the numbers written so far.
 ///
@@ -125,20 +126,43 @@ pub struct GgufModel {
 }
 
 impl GgufModel {
-    /// `expected` lends Llama 3's frequency scaling, which the file has in another form: see
-    /// [`metadata::config`].
+    /// Any file; `expected` lends the scaling of its frequencies, where it is already known.
     ///
     /// # Errors
     /// The file is broken, or does not describe a Llama that is computed here.
-    pub fn open(path: &Path, expected: &Config) -> Result<Self> {
+    pub fn open(path: &Path, expected: Option<&Config>) -> Result<Self> {
         let file = Gguf::open(path)?;
-        let tied = file.tensor(HEAD).is_none();
-        let config = metadata::config(&file, tied, Some(&expected.rope.scaling))?;
-        let vocabulary = Vocabulary::of_metadata(|key| file.metadata(key).cloned()).ok_or_else(|| {
-            let reason = "its tokenizer.ggml.* are not whole".into();
-            Error::Gguf { path: path.to_path_buf(), reason }
-        })?;
+        let config = metadata::config(&file, expected.map(|config| &config.rope.scaling))?;
+        let vocabulary = Vocabulary::of_metadata(|key| file.metadata(key).cloned());
+        let vocabulary = vocabulary.map_err(|reason| file.bad(reason))?;
         Ok(Self { file, config, vocabulary })
+    }
+
+    /// The model with its weights as they are stored: used in place, but for the rows of q and k, whose
+    /// order is Hugging Face's again.
+    ///
+    /// # Errors
+    /// A tensor is missing, misshapen, or belongs to no Llama that is computed here.
+    pub fn decoder<B: Backend>(&self, backend: Arc<B>) -> Result<Decoder<B>> {
+        let known: HashSet<String> = tensors(&self.config).iter().filter_map(|t| to_gguf(&t.name)).collect();
+        if let Some(name) = self.file.names().find(|name| !known.contains(*name) && *name != ROPE_FACTORS) {
+            return Err(self.file.bad(format!("tensor `{name}` belongs to no Llama that is computed here")));
+        }
+        let stored_name = |name: &str| to_gguf(name).unwrap_or_else(|| name.to_string());
+        let matrix = |name: &str, rows: usize, cols: usize| {
+            let matrix = self.file.matrix(&stored_name(name), rows, cols)?;
+            match rotated_heads(name, &self.config) {
+                Some(heads) => {
+                    deinterleaved(&matrix, heads).map_err(|e| self.file.bad(format!("`{name}`: {e}")))
+                }
+                None => Ok(matrix),
+            }
+        };
+        let vector = |name: &str, len: usize| {
+            let mut values = Vec::new();
+            self.file.values(&stored_name(name), &[len], &mut values).map(|()| values)
+        };
+        Decoder::from_weights(backend, self.config.clone(), &matrix, &vector)
     }
 
     pub fn vocabulary(&self) -> &Vocabulary {
@@ -166,3 +190,22 @@ impl Source for GgufModel {
         Ok(())
     }
 }
+
+/// [`deinterleave`] for rows in any format: they are moved as they are.
+fn deinterleaved(matrix: &FrozenMatrix, heads: usize) -> Result<FrozenMatrix, StorageError> {
+    let bytes = matrix.bytes();
+    let row_len = bytes.len() / matrix.rows();
+    let pairs = matrix.rows() / heads / 2;
+    let mut moved = Vec::with_capacity(bytes.len());
+    for row in 0..matrix.rows() {
+        let (head, within) = (row / (2 * pairs), row % (2 * pairs));
+        let from = head * 2 * pairs + 2 * (within % pairs) + within / pairs;
+        moved.extend_from_slice(&bytes[from * row_len..][..row_len]);
+    }
+    matrix.release();
+    FrozenMatrix::from_bytes(matrix.rows(), matrix.cols(), matrix.format(), &moved)
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

@@ -11,6 +11,9 @@ const LINEAR: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gat
 /// The frequency factors of Llama 3's long context.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// The head; a file without it has a tied one.
+pub(super) const HEAD: &str = "output.weight";
+
 /// The GGUF name of a tensor of a Llama, or of a layer (without `.weight`).
 pub(super) fn to_gguf(name: &str) -> Option<String> {
     let (stem, ending) = match name.strip_suffix(".weight") {

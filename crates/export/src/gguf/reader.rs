@@ -7,11 +7,13 @@ use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tolmach_engine::FrozenMatrix;
 
 /// An open file: its metadata, and where its tensors lie.
 pub struct Gguf {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Place>,
 }
@@ -35,7 +37,7 @@ pub struct StoredTensor<'a> {
 impl Gguf {
     /// # Errors
     /// The file is missing, cut short, of another version, or holds a tensor of a type that is not
-    /// written here.
+    /// known here.
     pub fn open(path: &Path) -> Result<Self> {
         let read = |source| Error::Read { path: path.to_path_buf(), source };
         let file = File::open(path).map_err(read)?;
@@ -44,7 +46,7 @@ impl Gguf {
         }
         // SAFETY: the file is only read; that nobody truncates it while it is mapped is the same
         // assumption every user of memory-mapped weights makes.
-        let map = unsafe { Mmap::map(&file) }.map_err(read)?;
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(read)?);
         let (metadata, tensors) =
             parse(&map).map_err(|reason| Error::Gguf { path: path.to_path_buf(), reason })?;
         Ok(Self { path: path.to_path_buf(), map, metadata, tensors })
@@ -58,6 +60,11 @@ impl Gguf {
         self.metadata.get(key)
     }
 
+    #[cfg(test)]
+    pub(super) fn all_metadata(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.metadata.iter()
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
@@ -68,20 +75,41 @@ impl Gguf {
         Some(StoredTensor { shape: &place.shape, tensor_type: place.tensor_type, bytes })
     }
 
+    /// What is wrong with this file.
+    pub(super) fn bad(&self, reason: String) -> Error {
+        Error::Gguf { path: self.path.clone(), reason }
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
+        let place = self.tensors.get(name).ok_or_else(|| self.bad(format!("no tensor `{name}`")))?;
+        if place.shape != shape {
+            let found = &place.shape;
+            return Err(self.bad(format!("tensor `{name}`: expected shape {shape:?}, found {found:?}")));
+        }
+        Ok(place)
+    }
+
+    /// A matrix `[rows, cols]`, used in place, in the type that it is stored in.
+    ///
+    /// # Errors
+    /// There is no such tensor, or it has another shape.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<FrozenMatrix> {
+        let place = self.place(name, &[rows, cols])?;
+        let format = place.tensor_type.format();
+        FrozenMatrix::from_map(rows, cols, format, Arc::clone(&self.map), place.offset)
+            .map_err(|e| self.bad(format!("tensor `{name}`: {e}")))
+    }
+
     /// All numbers of a tensor of the given shape, into `values`.
     ///
     /// # Errors
     /// There is no such tensor, or it has another shape.
     pub fn values(&self, name: &str, shape: &[usize], values: &mut Vec<f32>) -> Result<()> {
-        let bad = |reason: String| Error::Gguf { path: self.path.clone(), reason };
-        let tensor = self.tensor(name).ok_or_else(|| bad(format!("no tensor `{name}`")))?;
-        if tensor.shape != shape {
-            let found = tensor.shape;
-            return Err(bad(format!("tensor `{name}`: expected shape {shape:?}, found {found:?}")));
-        }
+        let place = self.place(name, shape)?;
+        let bytes = &self.map[place.offset..place.offset + place.len];
         values.clear();
         values.resize(shape.iter().product(), 0.0);
-        quantize::decode(tensor.tensor_type, tensor.bytes, values);
+        quantize::decode(place.tensor_type, bytes, values);
         Ok(())
     }
 
@@ -104,8 +132,9 @@ fn parse(bytes: &[u8]) -> Result<Contents, Reason> {
         return Err("it does not begin with GGUF".into());
     }
     match cursor.u32()? {
-        VERSION => {}
-        other => return Err(format!("version {other}; expected version {VERSION}")),
+        // Version 3 only added files of the other byte order.
+        2 | VERSION => {}
+        other => return Err(format!("version {other}; expected version 2 or {VERSION}")),
     }
     let tensor_count = cursor.count(1)?;
     let pair_count = cursor.count(1)?;
@@ -233,9 +262,12 @@ mod tests {
         let path = dir.path().join("model.gguf");
         write(&path);
         let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4] = 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(Gguf::open(&path).err().unwrap().to_string().contains("version 1"));
         bytes[4] = 2;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(Gguf::open(&path).err().unwrap().to_string().contains("version 2"));
+        assert!(Gguf::open(&path).is_ok());
         bytes[4] = 3;
         let name = bytes.windows(3).position(|w| w == b"one").unwrap();
         bytes[name + 3 + 4 + 8] = 9; // after one dimension comes the type

@@ -52,6 +52,8 @@ pub struct Vocabulary {
     pub unk: Option<u32>,
     pub pad: Option<u32>,
     pub add_bos: bool,
+    /// Runs of spaces count as one. llama.cpp does not do that for `llama`, only SentencePiece does.
+    pub remove_extra_whitespaces: bool,
     pub chat_template: Option<String>,
 }
 
@@ -125,45 +127,63 @@ impl Vocabulary {
         }
         pairs.push(("ggml.add_bos_token", Value::Bool(self.add_bos)));
         pairs.push(("ggml.add_eos_token", Value::Bool(false)));
+        if self.remove_extra_whitespaces {
+            pairs.push(("ggml.remove_extra_whitespaces", Value::Bool(true)));
+        }
         pairs.extend(self.chat_template.as_ref().map(|text| ("chat_template", Value::text(text))));
         pairs.into_iter().map(|(key, value)| (format!("tokenizer.{key}"), value)).collect()
     }
 
-    /// What a file's metadata says; `None` where a key is missing or of another type.
-    pub(super) fn of_metadata(get: impl Fn(&str) -> Option<Value>) -> Option<Self> {
-        let texts = |key: &str| -> Option<Vec<String>> {
-            get(key)?.as_array()?.iter().map(|v| v.as_text().map(String::from)).collect()
-        };
+    /// What a file's metadata says; what it does not say is what llama.cpp takes then.
+    ///
+    /// # Errors
+    /// A key is missing or of another type; a kind of tokenizer that is none of the two.
+    pub(super) fn of_metadata(get: impl Fn(&str) -> Option<Value>) -> Result<Self, Reason> {
+        let get = |key: &str| get(&format!("tokenizer.{key}"));
+        let need = |key: &str| get(key).ok_or_else(|| format!("no `tokenizer.{key}` in its metadata"));
         let id = |key: &str| get(key).and_then(|v| v.as_count()).and_then(|n| u32::try_from(n).ok());
         let flag = |key: &str| get(key).and_then(|v| v.as_bool());
-        let model = match get("tokenizer.ggml.model")?.as_text()? {
-            "llama" => VocabularyModel::Llama {
-                scores: get("tokenizer.ggml.scores")?
-                    .as_array()?
-                    .iter()
-                    .map(Value::as_f32)
-                    .collect::<Option<_>>()?,
-                add_space_prefix: flag("tokenizer.ggml.add_space_prefix").unwrap_or(true),
-            },
-            "gpt2" => VocabularyModel::Gpt2 {
-                merges: texts("tokenizer.ggml.merges")?,
-                pre: get("tokenizer.ggml.pre")?.as_text()?.to_string(),
-            },
-            _ => return None,
+        let text = |key: &str| get(key).and_then(|v| v.as_text().map(String::from));
+        let tokens = list(&need("ggml.tokens")?, |v| v.as_text().map(String::from))
+            .ok_or("its tokens are no texts")?;
+        let kind = need("ggml.model")?;
+        let (model, adds_bos) = match kind.as_text().unwrap_or_default() {
+            "llama" => {
+                let scores = list(&need("ggml.scores")?, Value::as_f32).ok_or("its scores are no numbers")?;
+                let add_space_prefix = flag("ggml.add_space_prefix").unwrap_or(true);
+                (VocabularyModel::Llama { scores, add_space_prefix }, true)
+            }
+            "gpt2" => {
+                let merges = list(&need("ggml.merges")?, |v| v.as_text().map(String::from));
+                let merges = merges.ok_or("its merges are no texts")?;
+                let pre = text("ggml.pre").ok_or("no `tokenizer.ggml.pre` in its metadata")?;
+                let adds_bos = pre.starts_with("llama");
+                (VocabularyModel::Gpt2 { merges, pre }, adds_bos)
+            }
+            other => return Err(format!("tokenizer `{other}`; expected llama or gpt2")),
         };
-        let kinds = get("tokenizer.ggml.token_type")?;
-        Some(Self {
+        let kinds = match get("ggml.token_type") {
+            Some(kinds) => list(&kinds, |v| kind_of(v.as_count()?)).ok_or("a token of no known type")?,
+            None => vec![TokenKind::Normal; tokens.len()],
+        };
+        Ok(Self {
             model,
-            tokens: texts("tokenizer.ggml.tokens")?,
-            kinds: kinds.as_array()?.iter().map(|v| kind_of(v.as_count()?)).collect::<Option<_>>()?,
-            bos: id("tokenizer.ggml.bos_token_id"),
-            eos: id("tokenizer.ggml.eos_token_id"),
-            unk: id("tokenizer.ggml.unknown_token_id"),
-            pad: id("tokenizer.ggml.padding_token_id"),
-            add_bos: flag("tokenizer.ggml.add_bos_token")?,
-            chat_template: get("tokenizer.chat_template").and_then(|v| v.as_text().map(String::from)),
+            kinds,
+            bos: id("ggml.bos_token_id"),
+            eos: id("ggml.eos_token_id"),
+            unk: id("ggml.unknown_token_id"),
+            pad: id("ggml.padding_token_id"),
+            add_bos: flag("ggml.add_bos_token").unwrap_or(adds_bos),
+            remove_extra_whitespaces: flag("ggml.remove_extra_whitespaces").unwrap_or(false),
+            chat_template: text("chat_template"),
+            tokens,
         })
     }
+}
+
+/// All items of an array; `None` where one of them is of another type.
+fn list<T>(value: &Value, item: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    value.as_array()?.iter().map(item).collect()
 }
 
 fn kind_of(number: u64) -> Option<TokenKind> {
@@ -174,12 +194,13 @@ fn kind_of(number: u64) -> Option<TokenKind> {
 /// A vocabulary without its special ids.
 struct Parts {
     model: VocabularyModel,
+    remove_extra_whitespaces: bool,
     tokens: HashMap<u32, (String, TokenKind)>,
 }
 
 impl Parts {
     fn finish(self, tokenizer: &Tokenizer, vocab_size: usize) -> Vocabulary {
-        let Parts { mut model, tokens: mut known } = self;
+        let Parts { mut model, remove_extra_whitespaces, tokens: mut known } = self;
         let mut tokens = Vec::with_capacity(vocab_size);
         let mut kinds = Vec::with_capacity(vocab_size);
         for id in 0..vocab_size as u32 {
@@ -210,6 +231,7 @@ impl Parts {
             unk: tokenizer.unk(),
             pad: tokenizer.pad(),
             add_bos: tokenizer.adds_bos(),
+            remove_extra_whitespaces,
             chat_template: None,
         }
     }
@@ -244,6 +266,7 @@ fn from_proto(proto: &ModelProto) -> Result<Parts, Reason> {
             scores: proto.pieces.iter().map(|piece| piece.score).collect(),
             add_space_prefix: proto.normalizer.add_dummy_prefix,
         },
+        remove_extra_whitespaces: proto.normalizer.remove_extra_whitespaces,
         tokens: pieces.map(|(id, piece)| (id, (piece.text.clone(), kind(piece.kind)))).collect(),
     })
 }
@@ -271,7 +294,11 @@ fn from_json(json: &Json, proto: Option<&ModelProto>) -> Result<Parts, Reason> {
     let merges = merges(&model["merges"])?;
     if let Some(pre) = byte_level_pattern(json)? {
         let merges = merges.iter().map(|(a, b)| format!("{a} {b}")).collect();
-        return Ok(Parts { model: VocabularyModel::Gpt2 { merges, pre: pre.into() }, tokens });
+        return Ok(Parts {
+            model: VocabularyModel::Gpt2 { merges, pre: pre.into() },
+            remove_extra_whitespaces: false,
+            tokens,
+        });
     }
     let add_space_prefix = space_prefix(json)?;
     for (text, kind) in tokens.values_mut() {
@@ -285,7 +312,8 @@ fn from_json(json: &Json, proto: Option<&ModelProto>) -> Result<Parts, Reason> {
         Some(proto) => proto.pieces.iter().map(|piece| piece.score).collect(),
         None => scores(&tokens, &merges),
     };
-    Ok(Parts { model: VocabularyModel::Llama { scores, add_space_prefix }, tokens })
+    let model = VocabularyModel::Llama { scores, add_space_prefix };
+    Ok(Parts { model, remove_extra_whitespaces: false, tokens })
 }
 
 /// Written as `"a b"` or as `["a", "b"]`.

@@ -21,6 +21,24 @@ fn cut_alike(tokenizer: &Tokenizer, vocabulary: &Vocabulary, texts: &[&str]) {
     }
 }
 
+/// The tokenizer made of the vocabulary again is the one that it was made of: ids, text, special tokens.
+fn comes_back(tokenizer: &Tokenizer, vocabulary: &Vocabulary) {
+    let again = vocabulary.tokenizer(Path::new("model.gguf")).unwrap();
+    for text in all_texts() {
+        let ids = tokenizer.encode(text, true).unwrap().ids;
+        assert_eq!(again.encode(text, true).unwrap().ids, ids, "{text:?}");
+        let squeezed = vocabulary.remove_extra_whitespaces;
+        let expected = if squeezed { tokenizer.decode(&ids, true) } else { text.to_string() };
+        assert_eq!(again.decode(&ids, true), expected);
+    }
+    let special = |t: &Tokenizer| (t.bos(), t.eos_ids().to_vec(), t.unk(), t.adds_bos());
+    assert_eq!(special(&again), special(tokenizer));
+    for id in (0..tokenizer.vocab_size() as u32).filter(|id| Some(*id) != tokenizer.unk()) {
+        assert_eq!(again.token_text(id), tokenizer.token_text(id));
+        assert_eq!(again.is_special(id), tokenizer.is_special(id), "{:?}", again.token_text(id));
+    }
+}
+
 fn all_texts() -> Vec<&'static str> {
     TEXTS.into_iter().chain(SPACED).collect()
 }
@@ -45,6 +63,7 @@ fn sentencepiece_in_tokenizer_json_becomes_llama() {
     assert_eq!((vocabulary.tokens[699].as_str(), vocabulary.kinds[699]), ("[PAD699]", TokenKind::Unused));
     assert_eq!((vocabulary.bos, vocabulary.eos, vocabulary.add_bos), (Some(1), Some(2), true));
     cut_alike(&tokenizer, &vocabulary, &all_texts());
+    comes_back(&tokenizer, &vocabulary);
 }
 
 #[test]
@@ -69,6 +88,7 @@ fn byte_level_patterns_have_llama_cpps_names() {
         let VocabularyModel::Gpt2 { merges, pre } = &vocabulary.model else { panic!("{name}") };
         assert_eq!((pre.as_str(), merges[2].as_str()), (name, "Ġt he"));
         cut_alike(&tokenizer, &vocabulary, &all_texts());
+        comes_back(&tokenizer, &vocabulary);
     }
     for (unknown, said) in [
         (sequence(split(r"\s+"), false), "no name in llama.cpp"),
@@ -99,6 +119,7 @@ fn a_tokenizer_model_becomes_llama() {
     let (tokenizer, vocabulary) = read(dir.path()).unwrap();
     assert!(matches!(vocabulary.model, VocabularyModel::Llama { add_space_prefix: true, .. }));
     cut_alike(&tokenizer, &vocabulary, &all_texts());
+    comes_back(&tokenizer, &vocabulary);
 }
 
 /// open_llama#40: its tokenizer squeezes runs of spaces, llama.cpp's keeps them. All else must be equal.
@@ -112,6 +133,7 @@ fn open_llama_40_differs_in_runs_of_spaces_only() {
     let encoder = Encoder::new(&vocabulary).unwrap();
     let same = |text: &str| encoder.encode(text).ok() == tokenizer.encode(text, true).ok().map(|t| t.ids);
     assert!(!SPACED.into_iter().all(same));
+    comes_back(&tokenizer, &vocabulary);
 }
 
 #[test]
@@ -138,6 +160,7 @@ fn metadata_reads_back() {
     vocabulary.chat_template = Some("{{ messages }}".into());
     let pairs = vocabulary.metadata();
     let get = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
-    assert_eq!(Vocabulary::of_metadata(get), Some(vocabulary));
-    assert_eq!(Vocabulary::of_metadata(|key| get(key).filter(|_| !key.ends_with("tokens"))), None);
+    assert_eq!(Vocabulary::of_metadata(get).unwrap(), vocabulary);
+    let error = Vocabulary::of_metadata(|key| get(key).filter(|_| !key.ends_with("tokens"))).unwrap_err();
+    assert_eq!(error, "no `tokenizer.ggml.tokens` in its metadata");
 }
