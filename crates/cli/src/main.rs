@@ -5,6 +5,7 @@
 
 mod base;
 mod commands;
+mod hub;
 mod interrupt;
 mod loading;
 mod peak_memory;
@@ -41,8 +42,10 @@ enum Command {
     Eval(commands::eval::Args),
     Merge(commands::merge::Args),
     Export(commands::export::Args),
+    Push(commands::push::Args),
     Chat(commands::chat::Args),
     Serve(commands::serve::Args),
+    Doctor(commands::doctor::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,8 +63,10 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval::run(args, &ui),
         Command::Merge(args) => commands::merge::run(args, &ui),
         Command::Export(args) => commands::export::run(args, &ui),
+        Command::Push(args) => commands::push::run(&args, &ui),
         Command::Chat(args) => commands::chat::run(&args, &ui),
         Command::Serve(args) => commands::serve::run(args, &ui),
+        Command::Doctor(args) => commands::doctor::run(&args, &ui),
     };
     report::finish(result, &ui)
 }

@@ -20,6 +20,7 @@ pub struct UiArgs {
     pub verbose: u8,
 }
 
+#[derive(Clone)]
 pub struct Ui {
     pub json: bool,
     pub quiet: bool,
@@ -67,6 +68,14 @@ impl Ui {
 
     pub fn hint(&self, message: &str) {
         eprintln!("\x1b[1;36mhint:\x1b[0m {message}");
+    }
+
+    /// A bar over bytes.
+    pub fn bytes_bar(&self, length: u64, what: &str) -> ProgressBar {
+        let bar = self.bar(length, what);
+        let style = "{prefix:>12} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta} {msg}";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template above is valid"));
+        bar
     }
 
     /// A progress bar with rate and ETA; hidden with `--quiet` and where stderr is no terminal.

@@ -244,8 +244,15 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The last part of a path: a certificate that is published should not tell where it was made.
+/// The last part of a path: a certificate that is published should not tell where it was made. A folder in the
+/// Hub's cache (`models--org--name/snapshots/<commit>`) has the name of its repository.
 fn last_name(path: &Path) -> String {
+    let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+    if let [.., folder, "snapshots", _] = parts[..]
+        && let Some(name) = folder.strip_prefix("models--")
+    {
+        return name.replacen("--", "/", 1);
+    }
     path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
 }
 

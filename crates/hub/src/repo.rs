@@ -1,7 +1,9 @@
 //! What `org/name[@revision][/path]` names.
 
 use crate::error::{Error, Result};
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
 /// What a repository holds; the Hub keeps the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +75,18 @@ impl Repo {
         }
         let repo = Self { kind, id: format!("{org}/{name}"), revision: revision.to_string() };
         Ok((repo, path.map(str::to_string)))
+    }
+
+    /// What a path in the cache is of, at its commit; after it the file's path, if it is a file's.
+    pub fn of_cached(path: &Path) -> Option<(Self, Option<String>)> {
+        let parts: Vec<&str> = path.iter().map(OsStr::to_str).collect::<Option<_>>()?;
+        let at = parts.iter().rposition(|part| *part == "snapshots").filter(|at| *at > 0)?;
+        let (folder, commit) = (parts[at - 1], parts.get(at + 1).filter(|commit| is_commit(commit))?);
+        let (kind, name) = folder.split_once("--")?;
+        let kind = [Kind::Model, Kind::DataSet].into_iter().find(|known| known.plural() == kind)?;
+        let (org, name) = name.split_once("--")?;
+        let file = Some(parts[at + 2..].join("/")).filter(|file| !file.is_empty());
+        Some((Self { kind, id: format!("{org}/{name}"), revision: commit.to_string() }, file))
     }
 
     /// Whether a text can be such a name at all, so that it is worth asking the Hub.

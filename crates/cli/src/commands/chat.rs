@@ -5,6 +5,7 @@ mod session;
 mod stop;
 
 use crate::base::Base;
+use crate::hub;
 use crate::loading::{self, model_failure};
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
@@ -21,6 +22,8 @@ Examples:
     tolmach chat --base models/llama --adapter adapter --compare --prompt 'Почему небо голубое?'
   Livelier:
     tolmach chat --base models/llama --adapter adapter --temperature 0.7 --top-p 0.9 --seed 1
+  A model of the Hugging Face Hub, at a branch, tag or commit:
+    tolmach chat --base org/name@main --prompt 'Привет!'
   Continue a text, without any template:
     tolmach chat --base models/stories --template none --prompt 'Once upon a time'
   What was exported for llama.cpp, in 4.5 bits a weight, which it keeps in memory too:
@@ -35,7 +38,7 @@ chat, as Ctrl-D does.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Base model folder, or a GGUF file
+    /// Base model: a folder, a GGUF file, or org/name[@revision] at the Hub
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
     /// Adapter folder; absent: the base alone
@@ -102,13 +105,15 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
 }
 
 fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
-    let Base { mut model, tokenizer, template: own_template } = Base::load(&args.base, ui)?;
-    let template = match (&args.template, &args.adapter, own_template) {
+    let base = hub::model(&args.base, ui)?;
+    let adapter = hub::optional(args.adapter.as_deref(), hub::adapter, ui)?;
+    let Base { mut model, tokenizer, template: own_template } = Base::load(&base, ui)?;
+    let template = match (&args.template, &adapter, own_template) {
         (Some(template), _, _) => template.clone(),
         (None, None, Some(own)) => own,
-        (None, adapter, _) => loading::adapter_template(Some(adapter.as_ref().unwrap_or(&args.base)))?,
+        (None, adapter, _) => loading::adapter_template(Some(adapter.as_ref().unwrap_or(&base)))?,
     };
-    if let Some(adapter) = &args.adapter {
+    if let Some(adapter) = &adapter {
         model.load_adapter(adapter).map_err(model_failure)?;
     }
     let sampling = SamplingConfig {
@@ -124,8 +129,8 @@ fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
         template,
         sampling,
         max_new_tokens: args.max_new_tokens,
-        base_name: args.base.display().to_string(),
-        adapter_name: args.adapter.as_ref().map(|path| path.display().to_string()),
+        base_name: hub::shown(&base),
+        adapter_name: adapter.as_deref().map(hub::shown),
     })
 }
 

@@ -90,6 +90,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     };
     let outputs = Outputs::new(&output, args.dropped, args.report, ui)?;
     outputs.refuse_to_overwrite(args.force)?;
+    let input = crate::hub::data(&input, ui)?;
     let cleaned = clean_file(&input, &config, &args.from, ui)?;
     refuse_empty(&cleaned, &input)?;
     outputs.write(&cleaned)?;

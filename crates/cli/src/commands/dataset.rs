@@ -94,7 +94,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
         filters: args.filters.as_deref().map(filters).transpose()?,
         set_aside: set_aside(&args.input, args.review)?,
     };
-    let examples = read_examples(&args.input)?;
+    let examples = read_examples(&crate::hub::data(&args.input, ui)?)?;
     let report = write_data_set(&args.output, examples, &formats, &facts)?;
     say(&report, &args.output, ui);
     Ok(Some(json!({

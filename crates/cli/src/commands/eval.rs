@@ -1,5 +1,6 @@
 //! `tolmach eval`: the report card of a model, and of what an adapter makes of it.
 
+use crate::hub;
 use crate::loading;
 use crate::report::{Exit, Failure, Outcome};
 use crate::ui::Ui;
@@ -36,7 +37,7 @@ for bit.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Base model folder
+    /// Base model: a folder, or org/name[@revision] at the Hub
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
     /// Adapter folder; absent: the base alone
@@ -114,7 +115,7 @@ pub struct EvalOptions {
 }
 
 pub fn run(args: Args, ui: &Ui) -> Outcome {
-    let options = args.into_options();
+    let options = fetch(args.into_options(), ui)?;
     let card = run_eval(&options, ui)?;
     let verdict = verdict(&card, &options.config);
     if ui.json {
@@ -127,6 +128,17 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
         ui.stdout_line(&table(&card));
     }
     verdict.map(|()| None)
+}
+
+/// With what is named at the Hub on this machine.
+fn fetch(mut options: EvalOptions, ui: &Ui) -> Result<EvalOptions, Failure> {
+    options.base = hub::model(&options.base, ui)?;
+    options.adapter = hub::optional(options.adapter.as_deref(), hub::adapter, ui)?;
+    let config = &mut options.config;
+    for path in [&mut config.data, &mut config.source_data, &mut config.text, &mut config.source_text] {
+        *path = hub::optional(path.as_deref(), hub::data, ui)?;
+    }
+    Ok(options)
 }
 
 /// Measure, and write the card if a folder is named. Bounds are not checked here: see [`verdict`].
@@ -160,7 +172,9 @@ pub fn run_eval(options: &EvalOptions, ui: &Ui) -> Result<ReportCard, Failure> {
         evaluate(Arc::new(CpuBackend::new()), subject, &sets, &settings, &mut |progress| bars.show(progress))
     });
     bars.finish();
-    let evaluation = measured.map_err(failure)?;
+    let mut evaluation = measured.map_err(failure)?;
+    evaluation.card.base_model = hub::shown(&options.base);
+    evaluation.card.adapter = options.adapter.as_deref().map(hub::shown);
     tell_oddities(&evaluation.card, ui);
     if let Some(folder) = &options.output {
         write(folder, &evaluation)?;

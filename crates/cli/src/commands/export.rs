@@ -1,13 +1,14 @@
 //! `tolmach export`: a tuned model in the formats of other programs, each proven before it appears.
 
 use crate::commands::merge;
+use crate::hub;
 use crate::loading::{self, TEMPLATE_FILE};
 use crate::report::{Exit, Failure, Outcome};
 use crate::ui::Ui;
 use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tolmach_export::gguf::TensorType;
 use tolmach_export::{Certificate, Export, Progress};
@@ -63,7 +64,7 @@ struct GgufLoraArgs {
 /// What every export takes.
 #[derive(clap::Args)]
 pub struct ModelArgs {
-    /// Base model folder, unquantised
+    /// Base model, unquantised: a folder, or org/name[@revision] at the Hub
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
     /// Adapter folder; absent: the base as it is
@@ -90,7 +91,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
             model.run(ui, &|export, progress| export.gguf(tensor_type, progress))
         }
         Format::GgufLora(GgufLoraArgs { model }) => {
-            let adapter = model.adapter.clone();
+            let adapter = hub::optional(model.adapter.as_deref(), hub::adapter, ui)?;
             let adapter =
                 adapter.ok_or_else(|| Failure::usage("there is no adapter: name it with --adapter"))?;
             model.run(ui, &|export, progress| export.gguf_lora(&adapter, progress))
@@ -105,11 +106,13 @@ impl ModelArgs {
     /// Run one export, with its progress, and report its certificate.
     pub fn run(&self, ui: &Ui, export: &Run) -> Outcome {
         let started = Instant::now();
-        let tokenizer = loading::tokenizer(&self.base, ui)?;
-        let template = self.template()?;
+        let base = hub::model(&self.base, ui)?;
+        let adapter = hub::optional(self.adapter.as_deref(), hub::adapter, ui)?;
+        let tokenizer = loading::tokenizer(&base, ui)?;
+        let template = self.template(adapter.as_ref().unwrap_or(&base))?;
         let job = Export {
-            base: &self.base,
-            adapter: self.adapter.as_deref(),
+            base: &base,
+            adapter: adapter.as_deref(),
             tokenizer: &tokenizer,
             template: template.as_ref(),
             target: &self.output,
@@ -135,8 +138,7 @@ impl ModelArgs {
     }
 
     /// What the user names, else what the adapter (or a model that was trained in full) was trained with.
-    fn template(&self) -> Result<Option<PromptTemplate>, Failure> {
-        let folder = self.adapter.as_ref().unwrap_or(&self.base);
+    fn template(&self, folder: &Path) -> Result<Option<PromptTemplate>, Failure> {
         match &self.template {
             Some(template) => Ok(Some(template.clone())),
             None if folder.join(TEMPLATE_FILE).exists() => loading::adapter_template(Some(folder)).map(Some),

@@ -4,6 +4,7 @@ mod colours;
 mod table;
 
 use crate::base;
+use crate::hub;
 use crate::report::{Failure, Outcome};
 use crate::ui::Ui;
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -28,9 +29,10 @@ Examples:
 Dim: the prompt, which the model reads. Bright: what it is trained to write, the end token included.
 Neighbouring tokens differ in colour. Without colour: ⟦trained⟧, tokens divided by |.")]
 pub struct Args {
-    /// Data set: alpaca, ShareGPT, messages or text as JSON or JSONL, or pre-tokenised JSONL
+    /// Data set: alpaca, ShareGPT, messages or text as JSON, JSONL or Parquet, or pre-tokenised JSONL; or
+    /// org/name[@revision] at the Hub
     data: PathBuf,
-    /// Model folder with tokenizer.json or tokenizer.model (or that file), or a GGUF file
+    /// Model folder with tokenizer.json or tokenizer.model (or that file), a GGUF file, or org/name at the Hub
     #[arg(long, value_name = "FOLDER")]
     tokenizer: PathBuf,
     /// Prompt template
@@ -55,7 +57,9 @@ fn template_names() -> PossibleValuesParser {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "every command is handed its arguments")]
-pub fn run(args: Args, ui: &Ui) -> Outcome {
+pub fn run(mut args: Args, ui: &Ui) -> Outcome {
+    args.data = hub::data(&args.data, ui)?;
+    args.tokenizer = hub::tokenizer(&args.tokenizer, ui)?;
     let template = PromptTemplate::named(&args.template).map_err(Failure::usage)?;
     let tokenizer = base::tokenizer(&args.tokenizer, ui)?;
     let max_seq_length = args.max_seq_length.unwrap_or(usize::MAX);

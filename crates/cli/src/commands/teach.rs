@@ -57,7 +57,8 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     let mut sets = args.set;
     sets.extend(args.seed.map(|seed| format!("train.seed={seed}")));
     let (recipe, source) = recipe::read(&args.recipe, &sets)?;
-    let plan = RunPlan::new(recipe, &source)?;
+    let mut plan = RunPlan::new(recipe, &source)?;
+    plan.fetch(ui)?;
     let run = args.output.unwrap_or_else(|| default_run(&args.recipe));
     let options = TeachOptions { run, from: args.from, force: args.force, threads: args.threads };
     if args.dry_run {

@@ -1,5 +1,6 @@
 //! `tolmach train`: its flags, and the way from them to the stage.
 
+use crate::hub;
 use crate::loading::named_template;
 use crate::report::{Failure, Outcome};
 use crate::stages::train::{Replay, TrainOptions, TrainSummary, Tuning, plan_training, run_training};
@@ -34,10 +35,10 @@ README.md, template.json and training-state.safetensors; with --full a model fol
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Folder of the base model (Hugging Face layout)
+    /// Base model: a folder in the Hugging Face layout, or org/name[@revision] of one at the Hub
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
-    /// What to train on: JSON or JSONL, also .gz or .zst
+    /// What to train on: JSON, JSONL or Parquet, also .gz or .zst; or org/name[@revision] at the Hub
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Folder for the result
@@ -204,7 +205,7 @@ struct WatchArgs {
 
 pub fn run(args: Args, ui: &Ui) -> Outcome {
     let dry_run = args.dry_run;
-    let options = options(args)?;
+    let options = fetch(options(args)?, ui)?;
     if dry_run {
         return Ok(Some(serde_json::to_value(plan_training(&options, ui)?)?));
     }
@@ -225,6 +226,20 @@ fn say(summary: &TrainSummary, ui: &Ui) {
     ));
     let why = if summary.stopped_early { ", stopped early" } else { "" };
     ui.say(format!("{} ({}{why})", summary.adapter.display(), HumanBytes(summary.adapter_bytes)));
+}
+
+/// With what is named at the Hub on this machine.
+fn fetch(mut options: TrainOptions, ui: &Ui) -> Result<TrainOptions, Failure> {
+    options.base = hub::model(&options.base, ui)?;
+    options.data = hub::data(&options.data, ui)?;
+    options.validation = hub::optional(options.validation.as_deref(), hub::data, ui)?;
+    if let Some(replay) = &mut options.replay {
+        replay.data = hub::data(&replay.data, ui)?;
+    }
+    if let Tuning::Continue(adapter) = &mut options.tuning {
+        *adapter = hub::adapter(adapter, ui)?;
+    }
+    Ok(options)
 }
 
 /// From flags to what is meant. What the flags leave out is [`TrainConfig`]'s default.

@@ -1,5 +1,6 @@
 //! `tolmach translate`: a data set in one language in, the same examples in another out.
 
+use crate::hub;
 use crate::interrupt;
 use crate::report::{Exit, Failure, Outcome};
 use crate::ui::Ui;
@@ -19,8 +20,10 @@ pub use args::Args;
 const REVIEW: &str = "review.jsonl";
 
 pub fn run(args: Args, ui: &Ui) -> Outcome {
-    let (input, output, dry_run, force) = (args.input.clone(), args.output.clone(), args.dry_run, args.force);
-    let config = args.config()?;
+    let input = hub::data(&args.input, ui)?;
+    let (output, dry_run, force) = (args.output.clone(), args.dry_run, args.force);
+    let mut config = args.config()?;
+    fetch_engine(&mut config, ui)?;
     if dry_run {
         return dry(&input, &output, &config, ui);
     }
@@ -28,6 +31,21 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     let report = translate_file(&input, &output, &config, ui)?;
     report.say(ui);
     Ok(Some(report.json(&config)))
+}
+
+/// The model of the local engine, on this machine if it is named at the Hub.
+///
+/// # Errors
+/// As [`hub::model`].
+pub fn fetch_engine(config: &mut TranslateConfig, ui: &Ui) -> Result<(), Failure> {
+    if let (EngineKind::Marian, Some(model)) = (config.engine, &config.model) {
+        let folder = hub::model(Path::new(model), ui)?;
+        config.model = Some(folder.to_string_lossy().into_owned());
+    }
+    match &mut config.fallback {
+        Some(fallback) => fetch_engine(fallback, ui),
+        None => Ok(()),
+    }
 }
 
 /// What a translated file is, and what lies beside it.

@@ -1,10 +1,14 @@
 //! From what the user typed to what is valid, in one place.
 
 use super::{BaseSection, DataSection, Recipe, Source};
+use crate::commands::translate::fetch_engine;
+use crate::hub;
 use crate::report::{Exit, Failure};
+use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::CleanConfig;
 use tolmach_eval::EvalConfig;
+use tolmach_hub::Kind;
 use tolmach_model::LoraConfig;
 use tolmach_tokenize::{BUILT_IN_TEMPLATES, PromptTemplate};
 use tolmach_train::TrainConfig;
@@ -59,7 +63,9 @@ impl RunPlan {
 
     fn check(recipe: Recipe, folder: &Path) -> Result<Self, Failure> {
         let Recipe { data, clean, translate, base, lora, train, eval } = recipe;
-        let here = |path: Option<PathBuf>| path.map(|path| folder.join(path));
+        // Beside the recipe, or at the Hub.
+        let place = |path: Option<PathBuf>, kind| path.map(|path| beside_or_remote(folder, path, kind));
+        let here = |path| place(path, Kind::DataSet);
         let from = data.from.unwrap_or_else(|| "en".to_string());
         let to = data.to.ok_or_else(|| missing("[data] to", "the language to be learnt, as `ru`"))?;
         let validation = validation(here(data.validation), data.validation_share, data.split_seed)?;
@@ -87,7 +93,9 @@ impl RunPlan {
             train_on_prompt: data.train_on_prompt.unwrap_or(false),
             clean,
             translate,
-            base: here(base.model).ok_or_else(|| missing("[base] model", "the folder of the base model"))?,
+            base: place(base.model, Kind::Model).ok_or_else(|| {
+                missing("[base] model", "the folder of the base model, or org/name at the Hub")
+            })?,
             eval: evaluation(eval, folder, (&template, &source_template), (&from, &to))?,
             template,
             source_template,
@@ -133,12 +141,12 @@ impl RunPlan {
             ("[eval] source_text", self.eval.source_text.as_ref()),
         ];
         for (key, path) in files {
-            if let Some(path) = path.filter(|path| !path.is_file()) {
+            if let Some(path) = path.filter(|path| !path.is_file() && !hub::is_remote(path, Kind::DataSet)) {
                 return Err(Failure::input(format!("{key}: there is no file {}", path.display()))
                     .hint("relative paths are relative to the recipe"));
             }
         }
-        if !self.base.is_dir() {
+        if !self.base.is_dir() && !hub::is_remote(&self.base, Kind::Model) {
             let folder = self.base.display();
             return Err(Failure::input(format!("[base] model: there is no folder {folder}"))
                 .hint("relative paths are relative to the recipe; the folder holds config.json, the weights and the tokenizer"));
@@ -146,9 +154,43 @@ impl RunPlan {
         Ok(())
     }
 
-    /// The same run as a recipe with nothing left out and absolute paths.
+    /// Have what is named at the Hub on this machine; from here on the plan names files and folders alone.
+    ///
+    /// # Errors
+    /// The Hub does not give it; the message names the key.
+    pub fn fetch(&mut self, ui: &Ui) -> Result<(), Failure> {
+        let named = |key: &'static str| {
+            move |mut failure: Failure| {
+                failure.error = failure.error.context(key);
+                failure
+            }
+        };
+        self.base = hub::model(&self.base, ui).map_err(named("[base] model"))?;
+        self.data = hub::data(&self.data, ui).map_err(named("[data] path"))?;
+        if let Validation::File(path) = &mut self.validation {
+            *path = hub::data(path, ui).map_err(named("[data] validation"))?;
+        }
+        let eval = &mut self.eval;
+        for (key, path) in [
+            ("[eval] data", &mut eval.data),
+            ("[eval] source_data", &mut eval.source_data),
+            ("[eval] text", &mut eval.text),
+            ("[eval] source_text", &mut eval.source_text),
+        ] {
+            *path = hub::optional(path.as_deref(), hub::data, ui).map_err(named(key))?;
+        }
+        match &mut self.translate {
+            Some(translate) => fetch_engine(translate, ui).map_err(named("[translate] model")),
+            None => Ok(()),
+        }
+    }
+
+    /// The same run as a recipe with nothing left out and absolute paths; what is of the Hub is named with its
+    /// commit.
     pub fn resolved(&self) -> Recipe {
-        let full = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let full = |path: &PathBuf| {
+            hub::pinned(path).unwrap_or_else(|| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        };
         let (validation, share, seed) = match &self.validation {
             Validation::File(path) => (Some(full(path)), None, None),
             Validation::Share { share, seed } => (None, Some(*share), Some(*seed)),
@@ -157,6 +199,9 @@ impl RunPlan {
         if let Some(translate) = &mut translate {
             translate.memory = translate.memory.as_ref().map(full);
             translate.journal = translate.journal.as_ref().map(full);
+            if let Some(name) = translate.model.as_ref().and_then(|model| hub::pinned(Path::new(model))) {
+                translate.model = Some(name.to_string_lossy().into_owned());
+            }
         }
         let mut eval = self.eval.clone();
         for path in [&mut eval.data, &mut eval.source_data, &mut eval.text, &mut eval.source_text] {
@@ -185,6 +230,12 @@ impl RunPlan {
             eval,
         }
     }
+}
+
+/// What lies beside the recipe wins.
+fn beside_or_remote(folder: &Path, path: PathBuf, kind: Kind) -> PathBuf {
+    let beside = folder.join(&path);
+    if !beside.exists() && hub::is_remote(&path, kind) { path } else { beside }
 }
 
 fn missing(key: &str, what: &str) -> Failure {
@@ -251,7 +302,7 @@ pub fn translation(
     while let Some(config) = engine {
         config.memory = config.memory.take().map(|path| folder.join(path));
         if config.engine == EngineKind::Marian {
-            let model = config.model.take().map(|model| folder.join(model));
+            let model = config.model.take().map(|model| beside_or_remote(folder, model.into(), Kind::Model));
             config.model = model.map(|model| model.to_string_lossy().into_owned());
         }
         engine = config.fallback.as_deref_mut();
@@ -269,7 +320,7 @@ fn evaluation(
     (from, to): (&str, &str),
 ) -> Result<EvalConfig, Failure> {
     for path in [&mut section.data, &mut section.source_data, &mut section.text, &mut section.source_text] {
-        *path = path.take().map(|path| folder.join(path));
+        *path = path.take().map(|path| beside_or_remote(folder, path, Kind::DataSet));
     }
     section.template.get_or_insert_with(|| template.clone());
     section.source_template.get_or_insert_with(|| source_template.clone());

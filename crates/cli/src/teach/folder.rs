@@ -85,7 +85,7 @@ impl RunFolder {
         let memory = plan.translate.as_ref().and_then(|t| t.memory.as_ref());
         let mut inputs = serde_json::Map::new();
         for path in [Some(&started.recipe), Some(&plan.data), validation, memory].into_iter().flatten() {
-            inputs.insert(path.display().to_string(), hash_file(path)?.into());
+            inputs.insert(crate::hub::shown(path), hash_file(path)?.into());
         }
         let value = json!({
             "tolmach": env!("CARGO_PKG_VERSION"),
@@ -94,7 +94,7 @@ impl RunFolder {
             "set": started.sets,
             "seeds": {"train": plan.train.seed, "split": split_seed, "eval": plan.eval.seed},
             "inputs": inputs,
-            "base": plan.base,
+            "base": crate::hub::pinned(&plan.base).unwrap_or_else(|| plan.base.clone()),
             "stages": {},
         });
         let record = Record { path: self.path.join(RUN_FILE), value };

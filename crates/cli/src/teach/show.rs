@@ -32,7 +32,7 @@ pub fn say_plan(plan: &RunPlan, run: &RunFolder, from: Option<Stage>, ui: &Ui) -
         Some(_) => format!("{} → {}", plan.from, plan.to),
         None => plan.to.clone(),
     };
-    ui.say(format!("{} ({languages}) into {}", plan.base.display(), run.path().display()));
+    ui.say(format!("{} ({languages}) into {}", crate::hub::shown(&plan.base), run.path().display()));
     let mut entries = Vec::new();
     let mut settled = true;
     for stage in Stage::ALL {

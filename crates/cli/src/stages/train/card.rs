@@ -78,5 +78,8 @@ fn card(
 
 /// The last part of a path: a card that is published should not tell where it was made.
 fn name(path: &Path) -> String {
+    if crate::hub::pinned(path).is_some() {
+        return crate::hub::shown(path);
+    }
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

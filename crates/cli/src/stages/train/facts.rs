@@ -78,7 +78,7 @@ impl PlanFacts {
             StepSize::Examples(examples) => format!("{examples} examples"),
         };
         Ok(Self {
-            base: options.base.display().to_string(),
+            base: crate::hub::shown(&options.base),
             base_parameters: model.config.parameters(),
             trained_parameters: model.parameters_mut().iter().map(|p| p.len()).sum(),
             tuning: tuning(options, adapter),

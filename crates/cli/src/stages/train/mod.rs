@@ -224,7 +224,7 @@ fn needed_tokenizer(options: &TrainOptions, config: &Config, ui: &Ui) -> Result<
 
 /// Make the model train what the options say.
 fn attach(model: &mut Decoder<CpuBackend>, options: &TrainOptions) -> Result<Option<AdapterInfo>, Failure> {
-    let base = Some(options.base.display().to_string());
+    let base = Some(crate::hub::shown(&options.base));
     match &options.tuning {
         Tuning::Lora(lora) => {
             model.add_lora(lora, options.train.seed).map_err(|e| model_failure(e).exit(Exit::Usage))?;

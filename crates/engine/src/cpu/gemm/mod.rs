@@ -25,6 +25,11 @@ mod x86;
 use crate::{Dtype, Format, FrozenMatrix, Out};
 use kernel::Kernel;
 
+/// The instruction set that matrix products run on here.
+pub fn kernel_name() -> &'static str {
+    Kernel::best().name
+}
+
 #[cfg(target_endian = "big")]
 compile_error!("frozen matrices are little-endian and are read in place");
 
