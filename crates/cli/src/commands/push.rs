@@ -18,17 +18,18 @@ Examples:
   See what would go up, and the card, without sending anything:
     tolmach push adapters/ru org/llama-ru --license apache-2.0 --dry-run
   An adapter with its report card, kept private:
-    tolmach push adapters/ru org/llama-ru --license apache-2.0 --base-model openlm-research/open_llama_3b \\
-      --report-card card --private
+    tolmach push adapters/ru org/llama-ru --license apache-2.0 --report-card card --private \\
+      --base-model openlm-research/open_llama_3b
   The adapter of a run of `tolmach teach` (its report card and record are found beside it):
     tolmach push runs/alpaca-ru/03-adapter org/llama-ru --license cc-by-nc-4.0
   A merged model on a branch of its own; a data set that `tolmach dataset` wrote:
     tolmach push llama-ru org/llama-ru@v2 --license apache-2.0
     tolmach push alpaca-ru org/alpaca-ru
 
-The token is read from HF_TOKEN or the file that HF_TOKEN_PATH names, as the Hub's own tools read it. Training
-states, logs, journals and anything else that is no part of the result stay here unless --include names them;
-what the repository has already is not sent again; nothing is visible before all of it is there.";
+The token is read from HF_TOKEN or the file that HF_TOKEN_PATH names, as the Hub's own tools do.
+Training states, logs, journals and whatever else is no part of the result stay here unless
+--include names them. What the repository has already is not sent again, and nothing is visible
+before all of it is there.";
 
 /// Publish a data set, an adapter or a model on the Hugging Face Hub, with its card
 #[derive(clap::Args)]

@@ -1,5 +1,6 @@
 //! `tolmach serve`: OpenAI's API and the pages, from this binary.
 
+use crate::hub;
 use crate::loading;
 use crate::report::{Exit, Failure, Outcome};
 use crate::ui::Ui;
@@ -84,8 +85,9 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     };
     let registry = Arc::new(Registry::new(engine));
     for spec in &args.models {
-        let base = registry.base(&spec.base)?;
-        registry.add(&spec.name, &base, spec.adapter.as_deref(), args.template.clone())?;
+        let base = registry.base(&hub::model(&spec.base, ui)?)?;
+        let adapter = hub::optional(spec.adapter.as_deref(), hub::adapter, ui)?;
+        registry.add(&spec.name, &base, adapter.as_deref(), args.template.clone())?;
         ui.say(format!(
             "{}: context {} tokens, KV cache {} tokens, up to {} replies together",
             spec.name,

@@ -3,7 +3,6 @@
 
 use super::files::{CARD, Plan, What};
 use super::{Args, replace};
-use crate::hub;
 use crate::report::Failure;
 use crate::teach::Stage;
 use crate::ui::Ui;
