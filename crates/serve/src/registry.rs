@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tolmach_corpus::Message;
 use tolmach_engine::CpuBackend;
 use tolmach_model::{ADAPTER_WEIGHTS, Decoder, Side};
-use tolmach_tokenize::{PromptTemplate, Tokenizer};
+use tolmach_tokenize::{ChatTemplate, PromptTemplate, Tokenizer};
 
 /// A base model with its tokenizer.
 pub struct Base {
@@ -40,11 +40,20 @@ pub struct Model {
     /// The base's own, or one that shares its frozen matrices and has an adapter attached.
     pub decoder: Arc<Decoder<CpuBackend>>,
     pub side: Side,
-    template: PromptTemplate,
+    prompts: Prompts,
     /// What really runs, for `system_fingerprint`: the weights' fingerprint, or "step 120".
     pub version: String,
     /// Unix seconds.
     pub created: u64,
+}
+
+/// How a conversation becomes a model's prompt.
+#[derive(Clone)]
+enum Prompts {
+    /// The template that it was trained with.
+    Template(PromptTemplate),
+    /// The model's own chat template.
+    Chat(ChatTemplate),
 }
 
 /// All models by id. Cheap to read; a request keeps the `Arc<Model>` it started with.
@@ -82,7 +91,7 @@ impl Registry {
     }
 
     /// Serve `base` itself (no adapter) or an adapter over it under a new id, with a prompt template, or with
-    /// the one that its folder names.
+    /// the one of its folder, else of the base's: `template.json`, else the chat template; else `alpaca-en`.
     ///
     /// # Errors
     /// The id is taken; the adapter cannot be read or belongs to another base.
@@ -93,11 +102,11 @@ impl Registry {
         adapter: Option<&Path>,
         template: Option<PromptTemplate>,
     ) -> Result<Arc<Model>> {
-        let template = match template {
-            Some(template) => template,
-            None => template_of(base, adapter)?,
+        let prompts = match template {
+            Some(template) => Prompts::Template(template),
+            None => prompts_of(base, adapter)?,
         };
-        let model = Arc::new(Model::load(id, base, adapter, template)?);
+        let model = Arc::new(Model::load(id, base, adapter, prompts)?);
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.contains_key(id) {
             return Err(Error::ModelExists { name: id.into() });
@@ -116,7 +125,7 @@ impl Registry {
         if old.side == Side::Base {
             return Err(Error::IsBase { name: id.into() });
         }
-        let mut model = Model::load(id, &old.base, Some(adapter), old.template.clone())?;
+        let mut model = Model::load(id, &old.base, Some(adapter), old.prompts.clone())?;
         model.version = version.into();
         let model = Arc::new(model);
         self.models.write().unwrap_or_else(PoisonError::into_inner).insert(id.into(), Arc::clone(&model));
@@ -158,18 +167,21 @@ impl Registry {
     }
 }
 
-/// The template that the adapter was trained with, else the base's; `alpaca-en` where neither says.
-fn template_of(base: &Base, adapter: Option<&Path>) -> Result<PromptTemplate> {
+/// See [`Registry::add`].
+fn prompts_of(base: &Base, adapter: Option<&Path>) -> Result<Prompts> {
     for folder in adapter.into_iter().chain([base.folder.as_path()]) {
         if let Some(template) = PromptTemplate::of_folder(folder)? {
-            return Ok(template);
+            return Ok(Prompts::Template(template));
+        }
+        if let Some(template) = ChatTemplate::of_folder(folder)? {
+            return Ok(Prompts::Chat(template));
         }
     }
-    Ok(PromptTemplate::default())
+    Ok(Prompts::Template(PromptTemplate::default()))
 }
 
 impl Model {
-    fn load(id: &str, base: &Arc<Base>, adapter: Option<&Path>, template: PromptTemplate) -> Result<Self> {
+    fn load(id: &str, base: &Arc<Base>, adapter: Option<&Path>, prompts: Prompts) -> Result<Self> {
         let decoder = match adapter {
             None => Arc::clone(&base.decoder),
             Some(folder) => {
@@ -181,16 +193,25 @@ impl Model {
         let side = if adapter.is_some() { Side::Tuned } else { Side::Base };
         let version = version(base, adapter)?;
         let created = now();
-        Ok(Self { id: id.into(), base: Arc::clone(base), decoder, side, template, version, created })
+        Ok(Self { id: id.into(), base: Arc::clone(base), decoder, side, prompts, version, created })
     }
 
     /// The tokens of a conversation that ends with the user's message.
     pub(crate) fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
-        let bad = |message: String| ApiError::bad(message).param("messages").code("invalid_value");
-        let rendered = self.template.render_conversation(messages);
-        let rendered = rendered.map_err(|e| bad(format!("This conversation cannot be answered: {e}.")))?;
-        let tokens = self.base.tokenizer.encode_rendered(&rendered);
-        Ok(tokens.map_err(|e| bad(format!("{e}.")))?.ids)
+        let bad = |reason: String| {
+            let message = format!("This conversation cannot be answered: {reason}.");
+            ApiError::bad(message).param("messages").code("invalid_value")
+        };
+        let tokenizer = &self.base.tokenizer;
+        match &self.prompts {
+            Prompts::Template(template) => {
+                let rendered = template.render_conversation(messages).map_err(|e| bad(e.to_string()))?;
+                Ok(tokenizer.encode_rendered(&rendered).map_err(|e| bad(e.to_string()))?.ids)
+            }
+            Prompts::Chat(template) => {
+                tokenizer.encode_chat(template, messages).map_err(|e| bad(e.to_string()))
+            }
+        }
     }
 
     /// The tokens of a text that is to be continued as it is.

@@ -1,5 +1,6 @@
 //! The two kinds of tokenizer behind one face: `tokenizer.json` and SentencePiece's `tokenizer.model`.
 
+use crate::chat_template::SpecialText;
 use crate::sentencepiece::{ModelProto, SentencePiece};
 use crate::special::AddedText;
 use crate::tokenizer::TextTokens;
@@ -211,6 +212,30 @@ impl Backend {
                 let added = model.added.values().filter(|token| token.special).map(|t| t.text.as_str());
                 model.model.controls().chain(named).chain(added).any(|token| text.contains(token))
             }
+        }
+    }
+
+    /// All special tokens as texts spell them.
+    pub fn special_texts(&self) -> Vec<SpecialText> {
+        match self {
+            Self::Json(json) => {
+                let added = json.inner.get_added_vocabulary().get_added_tokens_decoder().iter();
+                let special = added.filter(|(_, token)| token.special && !token.content.is_empty());
+                special
+                    .map(|(&id, token)| SpecialText {
+                        text: token.content.clone(),
+                        id,
+                        lstrip: token.lstrip,
+                        rstrip: token.rstrip,
+                    })
+                    .collect()
+            }
+            Self::SentencePiece(model) => (0..model.end)
+                .filter(|&id| model.is_special(id))
+                .filter_map(|id| Some((id, model.token_text(id)?)))
+                .filter(|(_, text)| !text.is_empty())
+                .map(|(id, text)| SpecialText { text: text.into(), id, lstrip: false, rstrip: false })
+                .collect(),
         }
     }
 

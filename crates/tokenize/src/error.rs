@@ -44,6 +44,8 @@ pub enum Error {
          (without_input, with_input, turn)"
     )]
     UnknownTemplate { name: String, known: String },
+    #[error("the model's chat template: {reason}")]
+    ChatTemplate { reason: String },
     #[error("prompt template, {field}: {reason}")]
     BadTemplate { field: &'static str, reason: String },
     #[error("{file}:{row}: {reason}")]

@@ -14,6 +14,7 @@
 //! files only where a path is handed to it, and knows nothing of the model.
 
 mod backend;
+mod chat_template;
 mod encode;
 mod error;
 mod jsonl;
@@ -33,6 +34,7 @@ mod testing;
 mod token_example;
 mod tokenizer;
 
+pub use chat_template::ChatTemplate;
 pub use encode::{DropReason, Dropped, EncodedExamples, ExampleEncoder, MaskConfig, OverLong};
 pub use error::Error;
 pub use jsonl::{looks_pretokenized, parse_token_examples, read_token_examples, write_token_examples};

@@ -1,6 +1,7 @@
 //! A model folder's tokenizer.
 
 use crate::backend::{Backend, END};
+use crate::chat_template::SpecialText;
 use crate::error::Error;
 use crate::loading::{self, Opened};
 use crate::template::Rendered;
@@ -206,6 +207,23 @@ impl Tokenizer {
             }
         }
         Ok(tokens)
+    }
+
+    /// The tokens of a text in which each [`END`] stands for the next of `ids`; BOS is not added.
+    pub(crate) fn encode_with_marks(&self, marked: &str, ids: &[u32]) -> Result<Vec<u32>, Error> {
+        let mut next = ids.iter();
+        let mut tokens = self.encode_marked(marked, false)?.ids;
+        for id in &mut tokens {
+            if *id == self.backend.end() {
+                *id = *next.next().expect("there is a mark for each id");
+            }
+        }
+        Ok(tokens)
+    }
+
+    /// The special tokens that a chat template may spell out.
+    pub(crate) fn special_texts(&self) -> Vec<SpecialText> {
+        self.backend.special_texts()
     }
 
     fn encode_marked(&self, text: &str, add_special: bool) -> Result<TextTokens, Error> {

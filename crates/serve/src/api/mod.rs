@@ -16,18 +16,26 @@ mod shape;
 
 use crate::state::AppState;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 
+type Route = (&'static str, &'static str, MethodRouter<Arc<AppState>>);
+
+/// Method, path, handler: what `/openapi.json` describes.
+fn routes() -> Vec<Route> {
+    vec![
+        ("get", "/health", get(models::health)),
+        ("get", "/metrics", get(models::metrics)),
+        ("get", "/openapi.json", get(openapi::document)),
+        ("get", "/v1/models", get(models::list)),
+        ("get", "/v1/models/{*id}", get(models::one)),
+        ("post", "/v1/chat/completions", post(completions::chat)),
+        ("post", "/v1/completions", post(completions::completion)),
+        ("post", "/v1/load_lora_adapter", post(adapters::load)),
+        ("post", "/v1/unload_lora_adapter", post(adapters::unload)),
+    ]
+}
+
 pub fn router() -> Router<Arc<AppState>> {
-    Router::new()
-        .route("/health", get(models::health))
-        .route("/metrics", get(models::metrics))
-        .route("/openapi.json", get(openapi::document))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/v1/chat/completions", post(completions::chat))
-        .route("/v1/completions", post(completions::completion))
-        .route("/v1/load_lora_adapter", post(adapters::load))
-        .route("/v1/unload_lora_adapter", post(adapters::unload))
+    routes().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler))
 }

@@ -29,6 +29,8 @@ pub struct Ask {
     pub stream: bool,
     /// A last chunk with the tokens counted.
     pub include_usage: bool,
+    /// The field that holds the prompt.
+    pub prompt_field: &'static str,
     /// What a completion repeats before each reply.
     pub echo: Vec<String>,
 }
@@ -94,6 +96,7 @@ impl Ask {
             ask.echo = prompts.iter().map(|prompt| ask.model.base.tokenizer.decode(prompt, true)).collect();
         }
         ask.prompts = prompts;
+        ask.prompt_field = "prompt";
         Ok(ask)
     }
 
@@ -112,6 +115,9 @@ impl Ask {
             seed: fields.seed("seed")?.unwrap_or_else(|| state.fresh_seed()),
         };
         let options = fields.get("stream_options");
+        if let Some(other) = options.filter(|o| !o.is_object()) {
+            return Err(wrong("stream_options", "an object", other));
+        }
         let include_usage = options.is_some_and(|o| o["include_usage"] == true);
         let stream = fields.flag("stream")?;
         if options.is_some() && !stream {
@@ -129,6 +135,7 @@ impl Ask {
             logprobs: None,
             stream,
             include_usage,
+            prompt_field: "messages",
             echo: Vec::new(),
         })
     }
