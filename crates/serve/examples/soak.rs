@@ -100,7 +100,7 @@ impl Server {
         };
         // Its messages are read on, so that it never waits for us.
         std::thread::spawn(move || {
-            lines.map_while(std::result::Result::ok).for_each(|line| eprintln!("{line}"))
+            lines.map_while(std::result::Result::ok).for_each(|line| eprintln!("{line}"));
         });
         Ok(Self { process, address, models })
     }

@@ -67,17 +67,20 @@ fn begun(text: &str, stop: &str) -> usize {
 /// Single tokens as OpenAI's log-probabilities spell them: text and bytes.
 pub struct Spelling<'a> {
     tokenizer: &'a Tokenizer,
-    /// The vocabulary spells bytes in GPT-2's alphabet.
     byte_level: bool,
 }
 
 impl<'a> Spelling<'a> {
-    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+    /// `byte_level`: see [`Spelling::is_byte_level`].
+    pub fn new(tokenizer: &'a Tokenizer, byte_level: bool) -> Self {
+        Self { tokenizer, byte_level }
+    }
+
+    /// Whether the vocabulary spells bytes in GPT-2's alphabet.
+    pub fn is_byte_level(tokenizer: &Tokenizer) -> bool {
         // GPT-2's alphabet has a letter of its own for the space.
         let spelled = tokenizer.encode(" a", false).unwrap_or_default();
-        let byte_level =
-            spelled.ids.iter().filter_map(|&id| tokenizer.token_text(id)).any(|t| t.contains('Ġ'));
-        Self { tokenizer, byte_level }
+        spelled.ids.iter().filter_map(|&id| tokenizer.token_text(id)).any(|t| t.contains('Ġ'))
     }
 
     /// The bytes that a token adds to a text.
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn tokens_are_spelled_as_bytes() {
         let tokenizer = tokenizer();
-        let spelling = Spelling::new(&tokenizer);
+        let spelling = Spelling::new(&tokenizer, Spelling::is_byte_level(&tokenizer));
         let text = " Привет, 漢🦙 x";
         let bytes: Vec<Vec<u8>> =
             tokenizer.encode(text, false).unwrap().ids.iter().map(|&id| spelling.bytes(id)).collect();

@@ -40,7 +40,7 @@ impl ChatTemplate {
     pub fn of_folder(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join("chat_template.jinja");
         match std::fs::read_to_string(&path) {
-            Ok(source) => return Self::parse(source).map(Some),
+            Ok(source) => return Self::parse(&source).map(Some),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(Error::Read { path, source }),
         }
@@ -56,13 +56,13 @@ impl ChatTemplate {
         };
         let template = &config["chat_template"];
         let source = template.as_str().map(str::to_string).or_else(|| template.as_array().and_then(named));
-        source.map(Self::parse).transpose()
+        source.map(|source| Self::parse(&source)).transpose()
     }
 
     /// # Errors
     /// It is not Jinja.
-    pub fn parse(source: String) -> Result<Self, Error> {
-        let source = without_generation_tags(&source);
+    pub fn parse(source: &str) -> Result<Self, Error> {
+        let source = without_generation_tags(source);
         environment()
             .template_from_str(&source)
             .map_err(|e| Error::ChatTemplate { reason: e.to_string() })?;

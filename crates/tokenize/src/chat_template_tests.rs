@@ -20,7 +20,7 @@ fn conversations_are_rendered_and_tokenised_as_by_transformers() {
     assert_eq!(cases.len(), 9);
     for case in cases {
         let source = golden["templates"][case["template"].as_str().unwrap()].as_str().unwrap();
-        let template = ChatTemplate::parse(source.into()).unwrap();
+        let template = ChatTemplate::parse(source).unwrap();
         let messages = conversation(&golden, case["conversation"].as_str().unwrap());
         let text = template.render(&messages, "<s>", "</s>");
         match case["error"].as_str() {
@@ -36,8 +36,7 @@ fn conversations_are_rendered_and_tokenised_as_by_transformers() {
 
 #[test]
 fn a_message_cannot_spell_out_a_special_token() {
-    let template =
-        ChatTemplate::parse("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}".into()).unwrap();
+    let template = ChatTemplate::parse("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}").unwrap();
     for tokenizer in [byte_level(), sentencepiece()] {
         let (bos, eos) = (tokenizer.bos().unwrap(), tokenizer.eos().unwrap());
         let ids = |text: &str| {
@@ -87,6 +86,6 @@ fn folders_keep_it_in_either_file() {
 #[test]
 fn an_endless_template_ends() {
     let source = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
-    let template = ChatTemplate::parse(source.into()).unwrap();
+    let template = ChatTemplate::parse(source).unwrap();
     assert!(template.render(&[], "", "").is_err());
 }

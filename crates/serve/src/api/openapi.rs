@@ -21,7 +21,7 @@ fn describe() -> Value {
             "schemas": {
                 "ChatRequest": chat_request(),
                 "CompletionRequest": completion_request(),
-                "LoadAdapterRequest": object(&["lora_name", "lora_path"], json!({
+                "LoadAdapterRequest": object(&["lora_name", "lora_path"], &json!({
                     "lora_name": {"type": "string", "description": "The model id that it gets."},
                     "lora_path": {
                         "type": "string",
@@ -32,9 +32,9 @@ fn describe() -> Value {
                         "description": "Any model id over the base it belongs to; needed with several bases.",
                     },
                 })),
-                "UnloadAdapterRequest": object(&["lora_name"], json!({"lora_name": {"type": "string"}})),
-                "Error": object(&["error"], json!({
-                    "error": object(&["message", "type"], json!({
+                "UnloadAdapterRequest": object(&["lora_name"], &json!({"lora_name": {"type": "string"}})),
+                "Error": object(&["error"], &json!({
+                    "error": object(&["message", "type"], &json!({
                         "message": {"type": "string"},
                         "type": {"type": "string"},
                         "param": {"type": ["string", "null"]},
@@ -88,7 +88,7 @@ fn asks(summary: &str, schema: &str) -> Value {
     operation
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
+fn object(required: &[&str], properties: &Value) -> Value {
     json!({"type": "object", "required": required, "properties": properties})
 }
 
@@ -108,7 +108,7 @@ fn common() -> Map<String, Value> {
             "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 4}],
         },
         "stream": {"type": "boolean", "default": false},
-        "stream_options": object(&[], json!({"include_usage": {"type": "boolean"}})),
+        "stream_options": object(&[], &json!({"include_usage": {"type": "boolean"}})),
         "ignore_eos": {"type": "boolean", "default": false},
     });
     let Value::Object(fields) = fields else { return Map::new() };
@@ -118,10 +118,10 @@ fn common() -> Map<String, Value> {
 fn chat_request() -> Value {
     let mut fields = common();
     let text = json!({"type": "string"});
-    let part = object(&["type", "text"], json!({"type": {"const": "text"}, "text": text}));
+    let part = object(&["type", "text"], &json!({"type": {"const": "text"}, "text": text}));
     let message = object(
         &["role", "content"],
-        json!({
+        &json!({
             "role": {"enum": ["system", "developer", "user", "assistant"]},
             "content": {"anyOf": [text, {"type": "array", "items": part}]},
         }),
@@ -130,7 +130,7 @@ fn chat_request() -> Value {
     fields.insert("max_completion_tokens".into(), json!({"type": "integer", "minimum": 1}));
     fields.insert("logprobs".into(), json!({"type": "boolean", "default": false}));
     fields.insert("top_logprobs".into(), json!({"type": "integer", "minimum": 0, "maximum": 20}));
-    object(&["model", "messages"], Value::Object(fields))
+    object(&["model", "messages"], &Value::Object(fields))
 }
 
 fn completion_request() -> Value {
@@ -141,7 +141,7 @@ fn completion_request() -> Value {
     fields.insert("prompt".into(), prompt);
     fields.insert("logprobs".into(), json!({"type": "integer", "minimum": 0, "maximum": 20}));
     fields.insert("echo".into(), json!({"type": "boolean", "default": false}));
-    object(&["model", "prompt"], Value::Object(fields))
+    object(&["model", "prompt"], &Value::Object(fields))
 }
 
 #[cfg(test)]

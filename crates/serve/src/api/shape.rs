@@ -5,6 +5,8 @@ use crate::api::request::Ask;
 use crate::registry::now;
 use crate::text::Spelling;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use tolmach_tokenize::Tokenizer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -20,8 +22,9 @@ pub struct Shape {
     /// What really runs, not what was asked for.
     model: String,
     fingerprint: String,
-    tokenizer: std::sync::Arc<tolmach_tokenize::Tokenizer>,
+    tokenizer: Arc<Tokenizer>,
     logprobs: bool,
+    byte_level: bool,
     /// Bytes of text sent so far, per reply; for the offsets of completions' tokens.
     offsets: Vec<usize>,
 }
@@ -59,8 +62,9 @@ impl Shape {
             created: now(),
             model: ask.model.id.clone(),
             fingerprint: ask.model.version.clone(),
-            tokenizer: std::sync::Arc::clone(&ask.model.base.tokenizer),
+            tokenizer: Arc::clone(&ask.model.base.tokenizer),
             logprobs: ask.logprobs.is_some(),
+            byte_level: ask.logprobs.is_some() && Spelling::is_byte_level(&ask.model.base.tokenizer),
             offsets: vec![0; ask.prompts.len() * ask.n],
         }
     }
@@ -148,7 +152,7 @@ impl Shape {
         if !self.logprobs || tokens.is_empty() {
             return Value::Null;
         }
-        let spelling = Spelling::new(&self.tokenizer);
+        let spelling = Spelling::new(&self.tokenizer, self.byte_level);
         match self.kind {
             Kind::Chat => chat_logprobs(&spelling, tokens),
             Kind::Completion => completion_logprobs(&spelling, tokens, &mut self.offsets[index]),

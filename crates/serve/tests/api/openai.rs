@@ -5,16 +5,14 @@ use std::path::Path;
 use std::process::Command;
 use tolmach_serve::EngineOptions;
 
-/// The interpreter that has the client, if any: `TOLMACH_TEST_PYTHON`, else `python3`.
+/// The interpreter that has the client, if any: `TOLMACH_PYTHON`, else `python3`.
 fn python() -> Option<String> {
-    let python = std::env::var("TOLMACH_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = std::env::var("TOLMACH_PYTHON").unwrap_or_else(|_| "python3".into());
     let found = Command::new(&python).args(["-c", "import openai"]).output();
     match found {
         Ok(output) if output.status.success() => Some(python),
         _ => {
-            eprintln!(
-                "skipped: `{python}` has no package `openai` (pip install openai; TOLMACH_TEST_PYTHON)"
-            );
+            eprintln!("skipped: `{python}` has no package `openai` (pip install openai; TOLMACH_PYTHON)");
             None
         }
     }
