@@ -93,7 +93,7 @@ fn answer(request: &Value, log: &Mutex<Vec<String>>, manners: Manners) -> Value 
     let translate = |text: &Value| {
         let text = text.as_str().unwrap();
         log.lock().unwrap().push(text.to_string());
-        let target = translation(text);
+        let target = if request["target"] == "en" { back(text) } else { translation(text) };
         match (manners, (hash(text) ^ whole) % 12) {
             (Manners::Hostile, 0) => json!(target.replace(|c: char| c.is_ascii_digit(), "7")),
             (Manners::Hostile, 1) => json!(text),
@@ -113,13 +113,25 @@ fn answer(request: &Value, log: &Mutex<Vec<String>>, manners: Manners) -> Value 
     }
 }
 
+const LETTERS: &str = "абцдефгхижклмнопчрстувшщыз";
+
 /// The same words in Cyrillic letters, everything else as it is.
 fn translation(text: &str) -> String {
-    const LETTERS: &str = "абцдефгхижклмнопчрстувшщыз";
     let letter = |c: char| match c {
         'a'..='z' => LETTERS.chars().nth((c as u8 - b'a') as usize).unwrap(),
         'A'..='Z' => LETTERS.to_uppercase().chars().nth((c as u8 - b'A') as usize).unwrap(),
         other => other,
+    };
+    text.chars().map(letter).collect()
+}
+
+/// What [`translation`] was made of.
+fn back(text: &str) -> String {
+    let letter = |c: char| {
+        let small = c.to_lowercase().next().unwrap_or(c);
+        let Some(at) = LETTERS.chars().position(|l| l == small) else { return c };
+        let latin = (b'a' + at as u8) as char;
+        if small == c { latin } else { latin.to_ascii_uppercase() }
     };
     text.chars().map(letter).collect()
 }
@@ -395,6 +407,42 @@ fn a_dry_run_sends_nothing_and_writes_nothing() {
     assert_eq!(report["requests_to_send"], 5);
     assert_eq!(server.asked().len(), 0);
     assert_eq!(std::fs::read_dir(work.dir.path()).unwrap().count(), 1);
+
+    // What a paid service would cost is to be known before one has its key.
+    for engine in ["deepl", "google", "yandex"] {
+        let mut command = work.command("out.jsonl");
+        command.args(["--engine", engine, "--dry-run"]);
+        command.env_remove("DEEPL_API_KEY").env_remove("GOOGLE_API_KEY").env_remove("YANDEX_API_KEY");
+        let (report, messages) = finish(&command.output().unwrap(), 0);
+        assert!(report["estimated_cost"].as_f64().unwrap() > 0.0, "{report}");
+        assert!(messages.contains("(list price)"), "{messages}");
+    }
+    assert_eq!(std::fs::read_dir(work.dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_round_trip_goes_through_a_second_service() {
+    let work = Work::new(30);
+    let server = Server::start(Duration::ZERO);
+    finish(&work.libretranslate("out.jsonl", &server).output().unwrap(), 0);
+    let score = |server: &Server| {
+        let recipe =
+            format!("[translate]\nengine = \"libretranslate\"\nendpoint = \"{}\"\n", server.endpoint);
+        std::fs::write(work.path("back.toml"), recipe).unwrap();
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("tolmach"));
+        command.current_dir(work.dir.path()).args(["score", "out.jsonl", "--round-trip", "back.toml"]);
+        command.args(["--sample", "20", "--json"]);
+        finish(&command.output().unwrap(), 0).0
+    };
+    let second = Server::start(Duration::ZERO);
+    let scored = score(&second);
+    assert_eq!(scored["scores"][0]["score"], 100.0, "the way back is exact: {scored}");
+    assert_eq!(scored["facts"]["translated back by"], "libretranslate");
+    assert!(second.asked().iter().all(|text| !text.contains(|c: char| c.is_ascii_lowercase())));
+    let asked = second.asked().len();
+    assert!((30..=41).contains(&asked), "20 examples of two segments each, one of them common: {asked}");
+    score(&second);
+    assert_eq!(second.asked().len(), asked, "nothing is asked twice");
 }
 
 #[test]
@@ -592,6 +640,18 @@ fn another_engine_is_asked_for_what_the_first_cannot_do() {
     assert_eq!(out[3]["translation"]["engine"], "memory");
     assert!(out[9]["translation"]["engine"].as_str().unwrap().contains("libretranslate"), "{}", out[9]);
     assert_eq!(server.asked().len(), 4, "only what the memory does not know: {:?}", server.asked());
+
+    let spends = format!("engine = \"libretranslate\"\nendpoint = \"{}\"\nmax_cost = 5\n", server.endpoint);
+    std::fs::write(work.path("behind.toml"), spends).unwrap();
+    let mut command = work.memory("out.jsonl", 8);
+    let (_, messages) = finish(&command.args(["--fallback", "behind.toml", "--force"]).output().unwrap(), 2);
+    assert!(messages.contains("`max_cost`") && messages.contains("whole translation"), "{messages}");
+    let dear = "engine = \"deepl\"\nprice_per_million = 20\ncurrency = \"EUR\"\n";
+    std::fs::write(work.path("behind.toml"), dear).unwrap();
+    let mut command = work.libretranslate("out.jsonl", &server);
+    command.args(["--fallback", "behind.toml", "--force", "--price-per-million", "20", "--max-cost", "1"]);
+    let (_, messages) = finish(&command.output().unwrap(), 2);
+    assert!(messages.contains("two currencies") && messages.contains("EUR"), "{messages}");
 
     std::fs::write(work.path("behind.toml"), "engin = \"libretranslate\"\n").unwrap();
     let mut command = work.memory("out.jsonl", 8);

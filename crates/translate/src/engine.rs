@@ -161,7 +161,11 @@ impl EngineError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             EngineError::Rejected { hint, .. } => hint.as_deref(),
-            EngineError::Unreachable(_) | EngineError::SlowDown { .. } | EngineError::Fault(_) => {
+            EngineError::Fault(_) => Some(
+                "is the address that of the service's API? If it is, run the same command again later: what was \
+                 answered is stored and is not asked again",
+            ),
+            EngineError::Unreachable(_) | EngineError::SlowDown { .. } => {
                 Some("run the same command again later: what was answered is stored and is not asked again")
             }
             EngineError::Miscount { .. } | EngineError::TooLarge(_) => None,

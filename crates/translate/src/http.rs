@@ -124,7 +124,9 @@ impl Response {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
         let said = pointers.iter().find_map(|pointer| body.pointer(pointer)?.as_str());
         let said = excerpt(said.unwrap_or(&self.body));
-        format!("{} answers {}: {said}", self.address, self.status)
+        // 456 and 529 of DeepL have no name that a library knows.
+        let name = self.status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
+        format!("{} answers {}{name}: {said}", self.address, self.status.as_u16())
     }
 
     /// What a status that is no success means for any service, `message` being what the service said.

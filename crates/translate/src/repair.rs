@@ -169,6 +169,9 @@ impl<'a> Ladder<'a> {
                 asker.ask(&texts, &plan, &question.scope, journal.as_deref_mut(), &mut answers, progress)?;
             }
             let mut judged = self.judge(&question, &texts, &answers, index, rung);
+            // Before more is built from what is judged: these are the largest things of a run.
+            drop((texts, answers));
+            drop(question);
             let lexicon = self.lexicon.take().unwrap_or_else(|| self.learn(&judged));
             self.doubt_unrelated(&mut judged, &lexicon, asker.engine);
             self.lexicon = Some(lexicon);
@@ -200,7 +203,11 @@ impl<'a> Ladder<'a> {
             is_new.then_some(form)
         };
         let open = self.jobs.iter().enumerate().filter(|(_, job)| job.solved.is_none());
-        let forms: Vec<(usize, Form<'a>)> = open.filter_map(|(i, job)| Some((i, form(job)?))).collect();
+        let mut forms: Vec<(usize, Form<'a>)> = open.filter_map(|(i, job)| Some((i, form(job)?))).collect();
+        if rung > 0 && manner == Manner::Lines {
+            // In other company, and in another order each time: an answer in the wrong place does not come again.
+            forms.sort_by_cached_key(|(job, _)| company(self.jobs[*job].segment, rung));
+        }
         // A service is asked anew in each round, also for the same text.
         let engine = match manner {
             Manner::Lines if rung > 0 => format!("{identity}#{}", rung + 1),
@@ -337,6 +344,11 @@ impl<'a> Ladder<'a> {
             }
         }
     }
+}
+
+/// Where a segment stands among those that are asked for again: anywhere, but the same in every run.
+fn company(segment: &str, rung: usize) -> [u8; 32] {
+    *blake3::Hasher::new().update(&rung.to_le_bytes()).update(segment.as_bytes()).finalize().as_bytes()
 }
 
 impl Job<'_> {

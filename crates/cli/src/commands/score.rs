@@ -108,7 +108,9 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
         }
     }
     if let Some(path) = &args.report {
-        let title = format!("Translation quality: {}", shown(&args.input));
+        let name =
+            args.input.file_name().map_or_else(|| shown(&args.input), |n| n.to_string_lossy().into_owned());
+        let title = format!("Translation quality: {name}");
         let page =
             Page { title, facts: facts.clone(), scores: &scores, compared: &compared, worst: args.worst };
         tolmach_durable::write(path, page.to_html())?;

@@ -236,7 +236,7 @@ fn say_survey(survey: &Survey, price: Option<&Price>, config: &TranslateConfig, 
         survey.characters_to_send,
         survey.requests_to_send
     ));
-    let time = survey.seconds_at_rate_limit.map(|s| format!("at the rate limit {} at least", duration(s)));
+    let time = survey.seconds_at_rate_limit.map(|s| format!("at least {} at the rate limit", duration(s)));
     let cost = survey.estimated_cost.zip(price).map(|(cost, price)| {
         // A price that the user has not set is a list price of some day.
         let kind = if config.price_per_million.is_none() { " (list price)" } else { "" };

@@ -1,6 +1,7 @@
 //! The report: one HTML page that needs nothing beside itself.
 
 use super::compare::{Compared, Scores};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -10,15 +11,17 @@ const SHOWN_CHARACTERS: usize = 1500;
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--mark:#e5484d33;--bar:#3b82f6}
 body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;margin:1rem 0}
 th,td{border:1px solid var(--line);padding:.4rem .6rem;text-align:left;vertical-align:top}
 td.text{white-space:pre-wrap;overflow-wrap:anywhere;width:33%}
 td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code{font-size:.85em;overflow-wrap:anywhere}
 mark{background:var(--mark);color:inherit;border-radius:2px}
-.bar{background:var(--bar);height:.8rem;min-width:1px}
+.bar{background:var(--bar);height:.8rem}
 @media(max-width:700px){table.worst,table.worst tbody,table.worst tr,table.worst td{display:block;width:auto}
-table.worst thead{display:none}table.worst td::before{content:attr(data-label) ' ';font-weight:bold}}
+table.worst thead{display:none}table.worst tr{margin:1rem 0}table.worst td.number{text-align:left}
+table.worst td.number br{display:none}table.worst td::before{content:attr(data-label) ' ';font-weight:bold}}
 ";
 
 /// What the page tells.
@@ -81,16 +84,17 @@ impl Page<'_> {
         }
         let most = bins.iter().copied().max().unwrap_or(0).max(1);
         html.push_str(
-            "<h2>Segments by chrF2++</h2>\n<table><thead><tr><th>from</th><th>segments</th>\
+            "<h2>Segments by chrF2++</h2>\n<table><thead><tr><th>chrF2++</th><th>segments</th>\
                        <th></th></tr></thead><tbody>\n",
         );
         for (i, count) in bins.iter().enumerate() {
-            let width = 100 * count / most;
+            let width = 100.0 * *count as f64 / most as f64;
             let _ = writeln!(
                 html,
-                "<tr><td class=\"number\">{}</td><td class=\"number\">{count}</td>\
-                 <td style=\"width:75%\"><div class=\"bar\" style=\"width:{width}%\"></div></td></tr>",
-                10 * i
+                "<tr><td class=\"number\">{} to {}</td><td class=\"number\">{count}</td>\
+                 <td style=\"width:75%\"><div class=\"bar\" style=\"width:{width:.1}%\"></div></td></tr>",
+                10 * i,
+                10 * i + 10
             );
         }
         html.push_str("</tbody></table>\n");
@@ -127,12 +131,18 @@ impl Page<'_> {
 fn write_row(html: &mut String, segment: &Compared, score: f64, other: &str) {
     let source = segment.source.as_deref().unwrap_or_default();
     let (source, translation, third) = match &segment.back {
-        Some(back) => (marked(source, &[back]), escape(shown(&segment.translation)), marked(back, &[source])),
+        Some(back) => {
+            (marked(source, &[back]), escape(&shown(&segment.translation)), marked(back, &[source]))
+        }
         None => {
             let references: Vec<&str> = segment.references.iter().map(String::as_str).collect();
             let marked_references: Vec<String> =
                 references.iter().map(|r| marked(r, &[&segment.translation])).collect();
-            (escape(shown(source)), marked(&segment.translation, &references), marked_references.join("\n\n"))
+            (
+                escape(&shown(source)),
+                marked(&segment.translation, &references),
+                marked_references.join("\n\n"),
+            )
         }
     };
     let _ = writeln!(
@@ -178,10 +188,10 @@ fn marked(text: &str, others: &[&str]) -> String {
 }
 
 /// The beginning of a text, as much as a page holds.
-fn shown(text: &str) -> &str {
+fn shown(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARACTERS) {
-        Some((end, _)) => &text[..end],
-        None => text,
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
@@ -261,5 +271,6 @@ mod tests {
         let long = "слово ".repeat(10_000);
         let html = page(&compared(&[(&long, "иначе")]), 20);
         assert!(html.len() < 60_000, "{}", html.len());
+        assert!(html.contains("…</td>") || html.contains("…</mark>"), "what is cut says so");
     }
 }

@@ -26,7 +26,9 @@ const UNRELATED: f64 = -5.0;
 /// Above this score a pair is a translation.
 const CLEAR: f64 = 2.0;
 /// So much better another source must explain a target to be the likelier one.
-const MARGIN: f64 = 5.0;
+const MARGIN: f64 = 4.0;
+/// Above this score of what only the other source says, a target translates that as well.
+const TOGETHER: f64 = 5.0;
 
 /// Evidence of one source word.
 #[derive(Clone, Debug)]
@@ -78,18 +80,32 @@ impl Lexicon {
         Known(ids)
     }
 
-    /// The evidence for `target` being a translation of `source`, in nats; 0 where nothing is known.
-    fn score(&self, source: &str, target: &Known) -> f64 {
+    /// The evidence of the words of `source`, without those in `without`, for `target` being its translation, in
+    /// nats; 0 where nothing is known.
+    fn score(&self, source: &str, without: &[String], target: &Known) -> f64 {
         let mut seen = Vec::new();
         let mut score = 0.0;
         for word in words(source) {
-            if let Some(entry) = self.entries.get(&word).filter(|_| !seen.contains(&word)) {
+            if let Some(entry) =
+                self.entries.get(&word).filter(|_| !seen.contains(&word) && !without.contains(&word))
+            {
                 let is_there = entry.companions.iter().any(|word| target.0.binary_search(word).is_ok());
                 score += if is_there { entry.hit } else { entry.miss };
                 seen.push(word);
             }
         }
         score
+    }
+
+    /// Whether the words of `target` tell of `other` rather than of `source`, or of both where it is long enough
+    /// for both. What both sources say tells nothing.
+    fn tells_of(&self, other: &str, source: &str, target: &str, known: &Known) -> bool {
+        let (of_other, of_source): (Vec<String>, Vec<String>) =
+            (words(other).collect(), words(source).collect());
+        let evidence = self.score(other, &of_source, known);
+        let length = |text: &str| text.chars().count();
+        let holds_both = length(target) > length(source) + length(other) / 2;
+        holds_both && evidence > TOGETHER || evidence > self.score(source, &of_other, known) + MARGIN
     }
 
     /// Whose translation `target` seems to be: that of `source`, or rather of anything else, such as one of `others`.
@@ -103,8 +119,8 @@ impl Lexicon {
             return Relation::Unknown;
         }
         let known = self.known(target);
-        let own = self.score(source, &known);
-        if own < UNRELATED || others.into_iter().any(|other| self.score(other, &known) > own + MARGIN) {
+        let own = self.score(source, &[], &known);
+        if own < UNRELATED || others.into_iter().any(|other| self.tells_of(other, source, target, &known)) {
             Relation::Unrelated
         } else if own > CLEAR {
             Relation::Related

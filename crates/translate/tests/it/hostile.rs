@@ -13,6 +13,7 @@ use tolmach_translate::structure::{parts, sentences};
 use tolmach_translate::{Answer, Engine, EngineError, LanguagePair, Limits};
 
 pub struct Hostile {
+    pub name: &'static str,
     pub limits: Limits,
     /// How bad it is: 1 is the usual badness, 0 an honest service.
     pub badness: f64,
@@ -58,7 +59,7 @@ impl Hostile {
     pub fn new(characters: usize, badness: f64) -> Self {
         let limits = Limits { characters, concurrency: 4, ..Limits::UNLIMITED };
         let (answered, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Hostile { limits, badness, answered, failed, seen: Mutex::default() }
+        Hostile { name: "hostile", limits, badness, answered, failed, seen: Mutex::default() }
     }
 
     /// What it says to a text, or how it fails.
@@ -80,7 +81,7 @@ impl Hostile {
 
 impl Engine for Hostile {
     fn name(&self) -> &str {
-        "hostile"
+        self.name
     }
 
     fn limits(&self) -> Limits {

@@ -3,11 +3,12 @@
 use crate::hostile::Hostile;
 use crate::support::{example, translation};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tolmach_corpus::Example;
 use tolmach_translate::{
-    Engine, Journal, Options, Progress, RetryPolicy, TranslateConfig, Translated, translate_examples,
+    Answer, Engine, EngineError, Journal, LanguagePair, Limits, Options, Progress, RetryPolicy,
+    TranslateConfig, Translated, translate_examples,
 };
 
 pub fn options() -> Options {
@@ -104,4 +105,98 @@ pub fn hostile_figures(records: &[Example], characters: usize) -> String {
 fn a_hostile_service_is_seen_through() {
     let figures = hostile_figures(&records(3000), 2000);
     println!("{figures}");
+}
+
+/// Records whose words come from one vocabulary, without anything else that tells them apart.
+fn plain_records(count: usize) -> Vec<Example> {
+    let (starts, ends) = (["g", "m", "t", "p", "s", "v"], ["rd", "lk", "nt", "sk", "mp", "ft", "st"]);
+    let word =
+        |n: usize| format!("{}{}{}", starts[n % 6], ["a", "e", "i", "o", "u"][n / 6 % 5], ends[n / 30 % 7]);
+    let mut state = 1u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    let mut sentence = || {
+        let words: Vec<String> = (0..8).map(|_| word(next() % 210)).collect();
+        let sentence = words.join(" ");
+        format!("{}{}.", sentence[..1].to_uppercase(), &sentence[1..])
+    };
+    (0..count).map(|i| example(&i.to_string(), &sentence(), &sentence())).collect()
+}
+
+/// Translates well, and puts answers into the wrong place: two change places, or a separator is lost and another
+/// one made up, so that their number is right.
+struct Displacing {
+    honest: Hostile,
+    displaced: AtomicUsize,
+}
+
+impl Engine for Displacing {
+    fn name(&self) -> &str {
+        "displacing"
+    }
+
+    fn limits(&self) -> Limits {
+        self.honest.limits
+    }
+
+    fn takes_one_text(&self) -> bool {
+        true
+    }
+
+    fn translate(&self, segments: &[&str], _pair: &LanguagePair) -> Result<Vec<Answer>, EngineError> {
+        let mut pieces: Vec<String> = segments[0].split(" || ").map(translation).collect();
+        let dice = segments[0].bytes().map(usize::from).sum::<usize>() % 10;
+        if pieces.len() > 2 && dice < 2 {
+            self.displaced.fetch_add(1, SeqCst);
+            match dice {
+                0 => pieces.swap(0, 1),
+                _ => {
+                    let second = pieces.remove(1);
+                    pieces[0] = format!("{} {second}", pieces[0]);
+                    pieces.push(translation("Something else."));
+                }
+            }
+        }
+        Ok(vec![Ok(pieces.join(" || "))])
+    }
+}
+
+#[test]
+fn answers_in_the_wrong_place_are_noticed_by_their_words() {
+    let records = plain_records(1500);
+    let engine = Displacing { honest: Hostile::new(600, 0.0), displaced: AtomicUsize::new(0) };
+    let out = run(&records, &[&engine], None);
+    let displaced = engine.displaced.load(SeqCst);
+    assert!(displaced > 40, "{displaced} requests came back displaced");
+    assert!(out.stats.repaired >= displaced, "{:?}", out.stats);
+    for example in &out.examples {
+        let source = example.source.as_ref().unwrap();
+        let mut pairs = source.fields().zip(example.body.fields());
+        assert!(pairs.all(|((_, a), (_, b))| translation(a) == b), "emitted, but wrong: {example:#?}");
+    }
+    assert!(out.missed.len() * 100 <= records.len(), "{} in review", out.missed.len());
+}
+
+#[test]
+fn what_the_first_engine_spoils_the_second_translates() {
+    let records = records(600);
+    let first = Hostile::new(2000, 4.0);
+    let mut second = Hostile::new(2000, 0.0);
+    second.name = "second";
+    let alone = run(&records, &[&first], None);
+    assert!(alone.missed.len() > 3, "{} in review without a second engine", alone.missed.len());
+
+    let first = Hostile::new(2000, 4.0);
+    let both = run(&records, &[&first, &second], None);
+    assert!(both.missed.is_empty(), "{:?}", both.missed.first().map(|m| &m.reason));
+    let by = |name: &str| {
+        let engines = both.examples.iter().map(|e| e.translation.as_ref().unwrap().engine.as_str());
+        engines.filter(|engine| *engine == name).count()
+    };
+    assert_eq!(by("hostile") + by("hostile, second") + by("second"), records.len());
+    assert!(by("hostile, second") + by("second") >= alone.missed.len(), "each says who translated it");
+    let (of_first, of_second) = (first.answered.load(SeqCst), second.answered.load(SeqCst));
+    assert!(of_second * 2 < of_first, "{of_second} requests where the first engine answered {of_first}");
 }
