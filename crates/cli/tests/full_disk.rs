@@ -3,6 +3,8 @@
 //! Needs the right to mount a small file system; where it is missing the test says so and passes.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+#[path = "../../hub/tests/server/mod.rs"]
+mod server;
 #[allow(dead_code, reason = "not every test needs every helper")]
 mod tiny;
 
@@ -108,4 +110,31 @@ fn training_on_a_full_disk_says_so_and_leaves_no_half_adapter() {
     let files = disk.files(&out);
     assert!(!files.contains(&"adapter_config.json".to_string()), "{files:?}");
     assert!(files.iter().all(|f| !f.ends_with(".tmp")), "{files:?}");
+}
+
+#[test]
+fn a_model_for_which_the_cache_has_no_room_is_not_begun() {
+    let Some(disk) = SmallDisk::new(256) else { return };
+    let hub = server::FakeHub::start();
+    let weights = server::noise(1, 400_000);
+    hub.commit("models/org/large", "main", &[("config.json", b"{}"), ("model.safetensors", &weights)]);
+    let run = || {
+        Command::new(env!("CARGO_BIN_EXE_tolmach"))
+            .args(["chat", "--base", "org/large", "--prompt", "x"])
+            .env("HF_ENDPOINT", hub.endpoint())
+            .env("HF_HUB_CACHE", disk.path("cache"))
+            .output()
+            .unwrap()
+    };
+    let output = run();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("needs 1 MB") && message.contains("HF_HUB_CACHE"), "{message}");
+    assert!(hub.storage_requests().is_empty(), "it was begun all the same");
+    // A hub that says less than it sends: the disk is full in the middle, and that is said as well.
+    let filler = disk.path("filler");
+    let error = fs::write(&filler, vec![0; 400_000]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let output = run();
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -7,7 +7,7 @@ mod server;
 mod tiny;
 
 use serde_json::Value;
-use server::{FakeHub, TOKEN, noise};
+use server::{FakeHub, TOKEN};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -184,25 +184,6 @@ fn a_gated_model_says_where_to_ask_and_tells_no_token() {
     assert!(said.contains("asked for") && said.contains("/org/tiny") && !said.contains(TOKEN), "{said}");
     place.hub.state().accepted.insert("models/org/tiny".into());
     stdout(&place.command(&args).env("HF_TOKEN", TOKEN).output().unwrap());
-}
-
-#[test]
-fn a_disk_without_room_is_named_before_anything_comes() {
-    let place = Place::new();
-    place.hub.commit(
-        "models/org/huge",
-        "main",
-        &[("config.json", b"{}"), ("model.safetensors", &noise(1, 100))],
-    );
-    // A file system that is always full, where the system has one.
-    if !Path::new("/dev/full").exists() {
-        eprintln!("skipped: no /dev/full here");
-        return;
-    }
-    let args = [&["chat", "--base", "org/huge"], &PROMPT[..]].concat();
-    let output = place.command(&args).env("HF_HUB_CACHE", "/dev/full/cache").output().unwrap();
-    assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains("/dev/full"), "{}", stderr(&output));
 }
 
 /// Push a folder with the test's token.

@@ -61,6 +61,11 @@ impl Hub {
         &self.settings
     }
 
+    /// The hub's address, for people: without a user and a password that may be in it.
+    pub fn address(&self) -> String {
+        http::address(&self.client.endpoint).trim_end_matches('/').to_string()
+    }
+
     /// Who the token belongs to.
     ///
     /// # Errors

@@ -170,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_names_every_variable() {
+        let readme = include_str!("../../../README.md");
+        for variable in VARIABLES {
+            assert!(
+                readme.contains(&format!("`{}`", variable.name)),
+                "{} is not in README.md",
+                variable.name
+            );
+        }
+    }
+
+    #[test]
     fn switches_and_the_endpoint() {
         assert!(resolve(&[("HF_HUB_OFFLINE", "yes")]).offline);
         assert!(resolve(&[("TRANSFORMERS_OFFLINE", "1")]).offline);

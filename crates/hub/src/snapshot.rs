@@ -6,7 +6,7 @@ use crate::download::{Download, is_intact};
 use crate::error::{Error, Result};
 use crate::http::ATTEMPTS;
 use crate::progress::Progress;
-use crate::repo::Repo;
+use crate::repo::{Kind, Repo};
 use crate::select::{OPTIONAL, Wanted, index_in, select, shards};
 use crate::tree::{self, Tree};
 use crate::verify::free_bytes;
@@ -80,9 +80,8 @@ impl Hub {
         if !found.offline {
             // A cache that may only be read does without.
             let _ = cache.set_ref(&repo.revision, &found.commit);
-            for path in OPTIONAL.iter().filter(|path| !paths.contains(**path)) {
-                cache.set_absent(&found.commit, path);
-            }
+            let absent = OPTIONAL.iter().filter(|path| repo.kind == Kind::Model && !paths.contains(**path));
+            absent.for_each(|path| cache.set_absent(&found.commit, path));
         }
         let path = match (wanted, &selected[..]) {
             (Wanted::File(_) | Wanted::DataFile, [file]) => snapshot.join(file),

@@ -344,3 +344,16 @@ fn a_hub_that_leads_out_of_the_cache_is_refused() {
     let error = place.model().unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }) && error.to_string().contains("escape"), "{error}");
 }
+
+#[test]
+fn the_token_goes_to_the_hub_alone_and_only_where_it_may() {
+    for (disabled, expected) in [("0", true), ("1", false)] {
+        let (place, _) = Place::with_model();
+        let settings = [("HF_TOKEN", TOKEN), ("HF_HUB_DISABLE_IMPLICIT_TOKEN", disabled)];
+        place.fetch_with(&settings, "org/name", &Wanted::Model).unwrap();
+        for seen in &place.hub.state().seen {
+            let sent = seen.headers.contains_key("authorization");
+            assert_eq!(sent, expected && !seen.storage, "{} {}", seen.method, seen.path);
+        }
+    }
+}

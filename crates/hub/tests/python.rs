@@ -54,13 +54,21 @@ fn fetch(cache: &Path, endpoint: &str, offline: bool) -> tolmach_hub::Result<Pat
 
 fn hub() -> FakeHub {
     let hub = FakeHub::start();
-    let files: [(&str, &[u8]); 3] =
-        [("config.json", b"{}"), ("model.safetensors", &noise(1, 50_000)), ("tokenizer.json", b"{\"a\": 1}")];
+    // The last two are not fetched here: a snapshot may be a part of its commit.
+    let files: [(&str, &[u8]); 5] = [
+        ("config.json", b"{}"),
+        ("model.safetensors", &noise(1, 50_000)),
+        ("tokenizer.json", b"{\"a\": 1}"),
+        ("README.md", b"card"),
+        ("flax_model.msgpack", b"flax"),
+    ];
     hub.commit("models/org/name", "main", &files);
     hub
 }
 
-const ALL: &str = "from huggingface_hub import snapshot_download; print(snapshot_download('org/name'))";
+const ALL: &str = "
+from huggingface_hub import snapshot_download
+print(snapshot_download('org/name', allow_patterns=['*.json', '*.safetensors']))";
 const EACH: &str = "
 from huggingface_hub import hf_hub_download
 for name in ['config.json', 'model.safetensors', 'tokenizer.json']:

@@ -22,7 +22,7 @@ The exit code is 1 when --verify-cache finds a damaged file, 4 when --online get
 
 /// Show devices, memory, disks, the Hub's cache and settings, and what is wrong with them
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = help())]
 pub struct Args {
     /// Ask the Hub whether it answers and knows the token; without it nothing is sent anywhere
     #[arg(long)]
@@ -30,6 +30,13 @@ pub struct Args {
     /// Hash every file in the Hub's cache and compare it with its name
     #[arg(long)]
     verify_cache: bool,
+}
+
+/// The examples, and the variables as they are declared.
+fn help() -> String {
+    let variables =
+        VARIABLES.iter().map(|variable| format!("  {}\n    {}\n", variable.name, variable.meaning));
+    format!("{EXAMPLES}\n\nVariables of the Hub's tools that are read:\n{}", variables.collect::<String>())
 }
 
 pub fn run(args: &Args, ui: &Ui) -> Outcome {
@@ -49,7 +56,7 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
     line(
         ui,
         "Hub",
-        &format!("{}{}", settings.endpoint, if settings.offline { ", offline (HF_HUB_OFFLINE)" } else { "" }),
+        &format!("{}{}", hub.address(), if settings.offline { ", offline (HF_HUB_OFFLINE)" } else { "" }),
     );
     line(ui, "token", &token_from.as_ref().map_or("none".to_string(), |from| format!("from {from}")));
     let figures = format!(
@@ -70,7 +77,7 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
         "machine": machine,
         "disks": disks,
         "hub": {
-            "endpoint": settings.endpoint, "cache": settings.cache, "offline": settings.offline,
+            "endpoint": hub.address(), "cache": settings.cache, "offline": settings.offline,
             "token_from": token_from, "environment": environment, "online": online,
         },
         "cache": {
@@ -167,7 +174,9 @@ fn environment() -> Value {
     for variable in VARIABLES {
         for name in std::iter::once(&variable.name).chain(variable.aliases) {
             if let Ok(value) = std::env::var(name) {
-                found.insert(name.to_string(), if variable.secret { "set".into() } else { value.into() });
+                // An address may hold a password.
+                let hidden = variable.secret || value.contains('@');
+                found.insert(name.to_string(), if hidden { "set".into() } else { value.into() });
             }
         }
     }
@@ -176,7 +185,7 @@ fn environment() -> Value {
 
 fn ask(hub: &Hub, ui: &Ui) -> Result<Value, Failure> {
     let status = hub.reach().map_err(failure)?;
-    line(ui, "online", &format!("{} answers with status {status}", hub.settings().endpoint));
+    line(ui, "online", &format!("{} answers with status {status}", hub.address()));
     if hub.settings().token.is_none() {
         return Ok(json!({"status": status, "user": null}));
     }

@@ -161,7 +161,7 @@ impl RunPlan {
     pub fn fetch(&mut self, ui: &Ui) -> Result<(), Failure> {
         let named = |key: &'static str| {
             move |mut failure: Failure| {
-                failure.error = failure.error.context(key);
+                failure.error = anyhow::anyhow!("{key}: {}", failure.error);
                 failure
             }
         };
