@@ -4,8 +4,9 @@
   marian_peer.py --engine transformers --model FOLDER --sentences FILE --beams 1 --tokens 32
   marian_peer.py --engine ctranslate2 --model CONVERTED --tokenizer FOLDER --sentences FILE --beams 4 --tokens 32
 
-Every sentence gets exactly `--tokens` output tokens. The rate is output tokens per second of the fastest of
-`--repeat` passes, without loading, after a warm-up on 16 sentences; sentences are batched by length.
+Every sentence gets exactly `--tokens` output tokens. The rate is output tokens per second of one pass, without
+loading, after a warm-up on 16 sentences; sentences are batched by length. `--answers` gets the token ids of the
+answers in the sentences' order, a JSON list a line.
 """
 
 import argparse
@@ -31,8 +32,8 @@ def transformers_pass(args: argparse.Namespace):
     model = MarianMTModel.from_pretrained(args.model).eval()
     pad = model.config.pad_token_id
 
-    def run(rows: list[list[int]]) -> int:
-        written = 0
+    def run(rows: list[list[int]]) -> list[list[int]]:
+        answers = []
         for start in range(0, len(rows), args.batch):
             batch = rows[start : start + args.batch]
             width = max(map(len, batch))
@@ -41,8 +42,8 @@ def transformers_pass(args: argparse.Namespace):
                 out = model.generate(
                     input_ids=ids, attention_mask=(ids != pad).long(), num_beams=args.beams, max_new_tokens=args.tokens
                 )
-            written += out.shape[0] * (out.shape[1] - 1)
-        return written
+            answers += out[:, 1:].tolist()
+        return answers
 
     return run, lambda rows: rows
 
@@ -57,12 +58,12 @@ def ctranslate2_pass(args: argparse.Namespace):
     )
     tokenizer = MarianTokenizer.from_pretrained(args.tokenizer or args.model)
 
-    def run(rows: list[list[str]]) -> int:
+    def run(rows: list[list[str]]) -> list[list[int]]:
         results = translator.translate_batch(
             rows, beam_size=args.beams, max_batch_size=args.batch, min_decoding_length=args.tokens,
             max_decoding_length=args.tokens,
         )  # fmt: skip
-        return sum(len(r.hypotheses[0]) for r in results)
+        return [tokenizer.convert_tokens_to_ids(r.hypotheses[0]) for r in results]
 
     return run, lambda rows: [tokenizer.convert_ids_to_tokens(row) for row in rows]
 
@@ -79,18 +80,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--inter", action="store_true", help="ctranslate2: one batch per thread")
     parser.add_argument("--compute-type", default="int8", help="ctranslate2: int8, float32, …")
-    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--answers", type=Path, help="file for the answers' token ids")
     args = parser.parse_args()
     sentences = args.sentences.read_text(encoding="utf-8").splitlines()
-    ids = sorted(encode(args.tokenizer or args.model, sentences), key=len, reverse=True)
+    ids = encode(args.tokenizer or args.model, sentences)
+    order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
     run, prepare = (transformers_pass if args.engine == "transformers" else ctranslate2_pass)(args)
-    rows = prepare(ids)
+    rows = prepare([ids[i] for i in order])
     run(rows[:16])
-    seconds, written = [], 0
-    for _ in range(args.repeat):
-        start = time.perf_counter()
-        written = run(rows)
-        seconds.append(time.perf_counter() - start)
+    start, busy = time.perf_counter(), time.process_time()
+    answers = run(rows)
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    written = sum(map(len, answers))
+    if args.answers:
+        by_sentence = dict(zip(order, answers))
+        args.answers.write_text("".join(json.dumps(by_sentence[i]) + "\n" for i in range(len(ids))))
     print(
         json.dumps(
             {
@@ -99,8 +103,10 @@ def main() -> None:
                 "batch": args.batch,
                 "source_tokens": sum(map(len, ids)),
                 "target_tokens": written,
-                "seconds": round(min(seconds), 3),
-                "tokens_per_second": round(written / min(seconds), 1),
+                "seconds": round(seconds, 3),
+                "processor_seconds": round(busy, 3),
+                "tokens_per_second": round(written / seconds, 1),
+                "tokens_per_processor_second": round(written / busy, 1),
             }
         )
     )

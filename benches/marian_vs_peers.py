@@ -4,10 +4,15 @@
   marian_vs_peers.py --ours target/release/examples/marian_rate --python VENV/bin/python \\
       --model FOLDER --converted CT2_FOLDER --sentences FILE
 
-Makes a round of: ours in f32 and int8, transformers, CTranslate2 int8 (one batch per thread, its fastest way here),
-with greedy search and with four beams. A row for every run goes to stderr, one JSON object with the medians of the
-rates (output tokens per second) and their ratios to stdout. Nothing else should run meanwhile: `other load` in a row
-is the processor use, in cores, that was not the run's own.
+Makes rounds of: ours in f32 and int8, transformers, CTranslate2 int8 (one batch per thread, its fastest way here),
+with greedy search and with four beams; three rounds take about six minutes on two free cores, `--rounds 1` two. A row
+for every run goes to stderr, one JSON object to stdout: the medians of the rates (output tokens per second, and per
+second of processor time) and of the ratios within a round. Nothing else should run meanwhile: `other load` in a row is
+the processor use, in cores, that was not the run's own; the ratios of processor time suffer less from it.
+
+`--agreement` measures instead how far int8 answers are those of f32: the share of the tokens that are the same at the
+same place, of first tokens that are, and chrF of the ids as words; greedy, ours against ours, CTranslate2's int8
+against transformers.
 """
 
 import argparse
@@ -29,8 +34,8 @@ def processor_seconds() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """The rate that the command's last line of stdout tells, and the load of others meanwhile."""
+def measure(command: list[str]) -> tuple[dict, float]:
+    """What the command's last line of stdout tells, and the load of others meanwhile."""
     with tempfile.TemporaryFile("w+") as out:
         busy, start = processor_seconds(), time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
@@ -42,7 +47,7 @@ def measure(command: list[str]) -> tuple[float, float]:
     if process.returncode != 0 or not lines:
         raise SystemExit(f"error: exit code {process.returncode} from: {' '.join(command)}")
     others = processor_seconds() - busy - usage.ru_utime - usage.ru_stime
-    return float(json.loads(lines[-1])["tokens_per_second"]), max(0.0, others / seconds)
+    return json.loads(lines[-1]), max(0.0, others / seconds)
 
 
 def commands(args: argparse.Namespace, beams: int) -> dict[str, list[str]]:
@@ -58,6 +63,56 @@ def commands(args: argparse.Namespace, beams: int) -> dict[str, list[str]]:
     return found
 
 
+RATES = {"wall": "tokens_per_second", "processor": "tokens_per_processor_second"}
+
+
+def compare(args: argparse.Namespace, beams: int) -> dict:
+    """Medians over the rounds, of the rates and of their ratios within a round."""
+    rounds: list[dict[str, dict]] = []
+    for number in range(1, args.rounds + 1):
+        rounds.append({})
+        for name, command in commands(args, beams).items():
+            found, others = measure(command)
+            rounds[-1][name] = found
+            wall, busy = (found[key] for key in RATES.values())
+            row = f"round {number}  beams {beams}  {name:18}{wall:9.1f} tokens/s {busy:9.1f} per processor second"
+            print(f"{row}  other load {others:.2f} cores", file=sys.stderr, flush=True)
+    result = {}
+    for clock, key in RATES.items():
+        median = lambda values: round(statistics.median(values), 2)
+        names = list(rounds[0])
+        result[clock] = {name: median([r[name][key] for r in rounds]) for name in names}
+        for ours in filter(lambda name: name.startswith("tolmach"), names):
+            for peer in filter(lambda name: not name.startswith("tolmach"), names):
+                result[clock][f"{ours} / {peer}"] = median([r[ours][key] / r[peer][key] for r in rounds])
+    return result
+
+
+def agreement(args: argparse.Namespace) -> dict:
+    """Greedy answers in int8 beside those in f32."""
+    import sacrebleu
+
+    answers = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, command in commands(args, 1).items():
+            path = Path(folder) / name.replace(" ", "-")
+            measure([*command, *([] if name.startswith("tolmach") else ["--answers"]), str(path)])
+            answers[name] = [json.loads(line) for line in path.read_text().splitlines()]
+    result = {}
+    for exact, int8 in (("tolmach f32", "tolmach int8"), ("transformers", "ctranslate2 int8"), ("transformers", "tolmach f32")):
+        if int8 not in answers:
+            continue
+        pairs = list(zip(answers[exact], answers[int8], strict=True))
+        same = [a == b for x, y in pairs for a, b in zip(x, y)]
+        words = [[" ".join(map(str, row)) for row in answers[name]] for name in (int8, exact)]
+        result[f"{int8} against {exact}"] = {
+            "same_tokens": round(statistics.mean(same), 4),
+            "same_first_tokens": round(statistics.mean(x[0] == y[0] for x, y in pairs), 4),
+            "chrf": round(sacrebleu.corpus_chrf(words[0], [words[1]]).score, 2),
+        }
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", type=Path, required=True, help="the example `marian_rate` of tolmach-translate")
@@ -67,28 +122,13 @@ def main() -> None:
     parser.add_argument("--sentences", type=Path, required=True, help="one a line")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--agreement", action="store_true", help="compare answers, not rates (needs sacrebleu)")
     parser.add_argument("--batch", type=int, default=32, help="the peers' sentences in a batch")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    result = {}
-    for beams in args.beams:
-        rates: dict[str, list[float]] = {}
-        for number in range(1, args.rounds + 1):
-            for name, command in commands(args, beams).items():
-                rate, others = measure(command)
-                rates.setdefault(name, []).append(rate)
-                row = f"round {number}  beams {beams}  {name:18}{rate:9.1f} tokens/s  other load {others:.2f} cores"
-                print(row, file=sys.stderr, flush=True)
-        medians = {name: round(statistics.median(found), 1) for name, found in rates.items()}
-        peers = [name for name in medians if not name.startswith("tolmach")]
-        ratios = {
-            f"{ours} / {peer}": round(medians[ours] / medians[peer], 2)
-            for ours in ("tolmach f32", "tolmach int8")
-            for peer in peers
-        }
-        result[f"beams {beams}"] = {"tokens_per_second": medians, "ratios": ratios}
-    print(json.dumps(result))
+    result = agreement(args) if args.agreement else {f"beams {n}": compare(args, n) for n in args.beams}
+    print(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

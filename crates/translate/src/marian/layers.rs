@@ -7,7 +7,7 @@
 
 use super::model::{CrossAttention, Embedding, FeedForward, LayerNorm, Linear, Model, SelfAttention};
 use std::ops::Range;
-use tolmach_engine::cpu::infer::{Attend, Gate, Rows, add, add_layer_norm, attend, gate, layer_norm};
+use tolmach_engine::cpu::infer::{Attend, Gate, Rows, Scores, add, add_layer_norm, attend, gate, layer_norm};
 
 const EPS: f32 = 1e-5;
 
@@ -19,7 +19,7 @@ pub struct Workspace {
     projected: Vec<f32>,
     attended: Vec<f32>,
     branch: Vec<f32>,
-    scores: Vec<f32>,
+    scores: Scores,
 }
 
 /// What the decoder looks at in the encoded sentences of a batch.

@@ -13,5 +13,5 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
-pub use ops::{Attend, Gate, LogSumExp, add, add_layer_norm, attend, gate, layer_norm, max};
+pub use ops::{Attend, Gate, LogSumExp, Scores, add, add_layer_norm, attend, gate, layer_norm, max};
 pub use packed::{PackedMatrix, Precision, Rows};

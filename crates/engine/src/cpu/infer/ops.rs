@@ -107,47 +107,131 @@ pub struct Attend<'a> {
     pub scale: f32,
 }
 
+/// Scratch memory of [`attend`].
+#[derive(Default)]
+pub struct Scores {
+    /// `[rows, H, PART]`: products of queries and keys, summed but for the last sixteen.
+    parts: Vec<f32>,
+    /// `[H, rows]`
+    weights: Vec<f32>,
+}
+
+/// Lanes in which a head's product is summed: one register of the widest. The lanes go through memory,
+/// or the compiler would begin with their sum and cut the product into pairs.
+const PART: usize = 16;
+
 /// `out[C] = softmax(scale · q · Kᵀ) · V`, head by head, for one query `q` `[C]`.
 ///
-/// `scores` is scratch memory. Without any row, zeros.
+/// Without any row, zeros.
 ///
 /// # Panics
 /// A row is not in the cache, or sizes do not fit.
-pub fn attend(q: &[f32], seen: Attend<'_>, scores: &mut Vec<f32>, out: &mut [f32]) {
-    scores.resize(scores.len().max(seen.rows.len() * seen.heads), 0.0);
-    attend_row(q, seen.cache, seen.rows, seen.heads, seen.scale, scores, out);
+pub fn attend(q: &[f32], seen: Attend<'_>, scores: &mut Scores, out: &mut [f32]) {
+    let count = seen.rows.len() * seen.heads;
+    scores.parts.resize(scores.parts.len().max(count * PART), 0.0);
+    scores.weights.resize(scores.weights.len().max(count), 0.0);
+    let (parts, _) = scores.parts[..count * PART].as_chunks_mut::<PART>();
+    let weights = &mut scores.weights[..count];
+    multiply_keys(q, seen.cache, seen.rows, seen.heads, parts);
+    weigh(parts, seen.heads, seen.scale, weights);
+    add_values(seen.cache, seen.rows, seen.heads, weights, out);
+}
+
+/// Rows between the one that is read and the one that is asked for.
+const AHEAD: usize = 2;
+
+/// Ask for the memory of `values` before it is needed.
+#[inline(always)]
+fn prefetch(values: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: an instruction of every x86-64 processor, which cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
 }
 
 simd_fn! {
-    fn attend_row(
-        q: &[f32], cache: &[f32], rows: &[u32], heads: usize, scale: f32, scores: &mut [f32], out: &mut [f32],
-    ) {
+    /// Products of one query and all keys, in lanes.
+    fn multiply_keys(q: &[f32], cache: &[f32], rows: &[u32], heads: usize, parts: &mut [[f32; PART]]) {
         let width = q.len();
-        let (dim, count) = (width / heads, rows.len());
-        for (j, row) in rows.iter().enumerate() {
+        let dim = width / heads;
+        for (j, (row, parts)) in rows.iter().zip(parts.chunks_exact_mut(heads)).enumerate() {
             let keys = &cache[*row as usize * 2 * width..][..width];
-            for h in 0..heads {
-                scores[h * count + j] = scale * dot::<FMA>(&q[h * dim..][..dim], &keys[h * dim..][..dim]);
+            // The caches of a batch are larger than the processor's, and a row fills a page, beyond which
+            // it does not look ahead by itself.
+            if let Some(next) = rows.get(j + AHEAD) {
+                prefetch(&cache[*next as usize * 2 * width..][..2 * width]);
+            }
+            for ((q, keys), part) in q.chunks_exact(dim).zip(keys.chunks_exact(dim)).zip(parts) {
+                let ((q, q_rest), (k, k_rest)) = (q.as_chunks::<PART>(), keys.as_chunks::<PART>());
+                let mut sum = [0.0f32; PART];
+                for (q, k) in q.iter().zip(k) {
+                    for l in 0..PART {
+                        sum[l] = fma::<FMA>(q[l], k[l], sum[l]);
+                    }
+                }
+                for (l, (q, k)) in q_rest.iter().zip(k_rest).enumerate() {
+                    sum[l] = fma::<FMA>(*q, *k, sum[l]);
+                }
+                *part = sum;
             }
         }
-        for scores in scores[..heads * count].chunks_exact_mut(count.max(1)) {
-            let largest = simd::max(scores);
-            for s in scores.iter_mut() {
-                *s = simd::exp::<FMA>(*s - largest);
-            }
-            let inverse = 1.0 / sum(scores);
-            for s in scores.iter_mut() {
-                *s *= inverse;
+    }
+}
+
+simd_fn! {
+    /// The softmax of each head's scores.
+    fn weigh(parts: &[[f32; PART]], heads: usize, scale: f32, weights: &mut [f32]) {
+        let count = parts.len() / heads;
+        for (j, parts) in parts.chunks_exact(heads).enumerate() {
+            for (h, part) in parts.iter().enumerate() {
+                let eight: [f32; 8] = std::array::from_fn(|l| part[l] + part[l + 8]);
+                let four: [f32; 4] = std::array::from_fn(|l| eight[l] + eight[l + 4]);
+                weights[h * count + j] = scale * ((four[0] + four[2]) + (four[1] + four[3]));
             }
         }
+        for weights in weights.chunks_exact_mut(count.max(1)) {
+            let largest = simd::max(weights);
+            for w in weights.iter_mut() {
+                *w = simd::exp::<FMA>(*w - largest);
+            }
+            let inverse = 1.0 / sum(weights);
+            for w in weights.iter_mut() {
+                *w *= inverse;
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// The weighted sum of values, four rows at a time.
+    fn add_values(cache: &[f32], rows: &[u32], heads: usize, weights: &[f32], out: &mut [f32]) {
+        let (width, count) = (out.len(), rows.len());
+        let dim = width / heads;
+        let values = |row: u32| &cache[(row as usize * 2 + 1) * width..][..width];
         out.fill(0.0);
-        for (j, row) in rows.iter().enumerate() {
-            let values = &cache[(*row as usize * 2 + 1) * width..][..width];
-            for h in 0..heads {
-                let score = scores[h * count + j];
-                let (out, values) = (&mut out[h * dim..][..dim], &values[h * dim..][..dim]);
-                for d in 0..dim {
-                    out[d] = fma::<FMA>(score, values[d], out[d]);
+        let (fours, rest) = rows.as_chunks::<4>();
+        for (i, four) in fours.iter().enumerate() {
+            let [a, b, c, d] = four.map(values);
+            for (h, out) in out.chunks_exact_mut(dim).enumerate() {
+                let w = &weights[h * count + 4 * i..][..4];
+                let (a, b) = (&a[h * dim..][..dim], &b[h * dim..][..dim]);
+                let (c, d) = (&c[h * dim..][..dim], &d[h * dim..][..dim]);
+                for l in 0..dim {
+                    let two = fma::<FMA>(w[1], b[l], fma::<FMA>(w[0], a[l], out[l]));
+                    out[l] = fma::<FMA>(w[3], d[l], fma::<FMA>(w[2], c[l], two));
+                }
+            }
+        }
+        for (row, j) in rest.iter().zip(count - rest.len()..) {
+            let values = values(*row);
+            for (h, (out, values)) in out.chunks_exact_mut(dim).zip(values.chunks_exact(dim)).enumerate() {
+                let w = weights[h * count + j];
+                for l in 0..dim {
+                    out[l] = fma::<FMA>(w, values[l], out[l]);
                 }
             }
         }

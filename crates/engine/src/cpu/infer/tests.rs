@@ -141,7 +141,7 @@ fn attention_is_a_weighted_mean_of_the_rows_seen() {
     let width = heads * dim;
     let (q, cache) = (values(width, 16), values(6 * 2 * width, 17));
     let rows = [4u32, 0, 5, 4];
-    let (mut scores, mut out) = (Vec::new(), vec![0.0; width]);
+    let (mut scores, mut out) = (Scores::default(), vec![0.0; width]);
     attend(&q, Attend { cache: &cache, rows: &rows, heads, scale }, &mut scores, &mut out);
     for h in 0..heads {
         let key = |r: u32, d: usize| f64::from(cache[r as usize * 2 * width + h * dim + d]);
