@@ -116,9 +116,9 @@ impl Default for TranslateConfig {
 #[serde(rename_all = "lowercase")]
 pub enum ModelWeights {
     /// As they are: the answers are those of the model.
-    #[default]
     F32,
-    /// A quarter of the memory and several times as fast; answers may differ in a word here and there.
+    /// A quarter of the memory and two to three times as fast; answers may differ in a word here and there.
+    #[default]
     Int8,
 }
 

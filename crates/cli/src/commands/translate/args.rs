@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "MODEL", required_if_eq_any([("engine", "openai"), ("engine", "marian")]))]
     model: Option<String>,
     /// `marian`: how the model's weights are kept
-    #[arg(long, value_enum, default_value = "f32")]
+    #[arg(long, value_enum, default_value = "int8")]
     model_weights: WeightsName,
     /// `marian`: beams of the search, 1 for greedy [default: what the model's own files say]
     #[arg(long, value_name = "N")]
