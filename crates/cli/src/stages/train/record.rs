@@ -49,6 +49,8 @@ struct Content {
     changed: u64,
     /// The step that this sitting began after.
     resumed_at: usize,
+    /// The whole path, so that it is found from anywhere on this machine.
+    base: PathBuf,
     template: String,
     sample_prompts: Vec<String>,
     /// Whether the adapter can be looked at while it trains.
@@ -74,6 +76,7 @@ impl TrainingRecord {
             started: now(),
             changed: now(),
             resumed_at: step,
+            base: options.base.canonicalize()?,
             template: options.template.name().to_string(),
             sample_prompts: options.sample_prompts.clone(),
             live,
