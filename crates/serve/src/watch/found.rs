@@ -27,7 +27,8 @@ pub struct Found {
 
 /// Trainings: folders with metrics or the record of a training.
 pub fn trainings(roots: &[PathBuf]) -> Vec<Found> {
-    let is_run = |path: &Path| ["training.json", "metrics.jsonl"].iter().any(|file| path.join(file).is_file());
+    let is_run =
+        |path: &Path| ["training.json", "metrics.jsonl"].iter().any(|file| path.join(file).is_file());
     look(roots, ADAPTER, is_run)
 }
 

@@ -78,7 +78,10 @@ impl Plot {
         inline(&svg, self.width, self.height, Some(&self.title))
     }
 
-    fn draw(&self, area: &DrawingArea<SVGBackend, Shift>) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
+    fn draw(
+        &self,
+        area: &DrawingArea<SVGBackend, Shift>,
+    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
         let (x, y) = self.ranges();
         let mut chart = ChartBuilder::on(area)
             .margin(6)
@@ -86,7 +89,7 @@ impl Plot {
             .x_label_area_size(36)
             .y_label_area_size(62)
             .build_cartesian_2d(x, y)?;
-        let label = TextStyle::from(("sans-serif", 12).into_font()).color(&TEXT);
+        let label = TextStyle::from(("sans-serif", 15).into_font()).color(&TEXT);
         chart
             .configure_mesh()
             .axis_style(GRID)
@@ -104,10 +107,14 @@ impl Plot {
             let colour = SERIES[line.colour % SERIES.len()];
             let points = line.points.iter().copied().filter(|(_, y)| y.is_finite());
             match line.stroke {
-                Stroke::Faint => drop(chart.draw_series(LineSeries::new(points, colour.mix(0.35)))?),
-                Stroke::Plain => drop(chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?),
+                Stroke::Faint => {
+                    chart.draw_series(LineSeries::new(points, colour.mix(0.35)))?;
+                }
+                Stroke::Plain => {
+                    chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+                }
                 Stroke::Dashed => {
-                    drop(chart.draw_series(DashedLineSeries::new(points, 6, 5, colour.stroke_width(2)))?);
+                    chart.draw_series(DashedLineSeries::new(points, 6, 5, colour.stroke_width(2)))?;
                 }
                 Stroke::Dotted => {
                     chart.draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?;
@@ -132,7 +139,7 @@ impl Plot {
 }
 
 impl Unit {
-    fn label(self, value: f64) -> String {
+    pub fn label(self, value: f64) -> String {
         const MIB: f64 = (1 << 20) as f64;
         match self {
             Unit::Plain if value.abs() >= 100.0 => format!("{value:.0}"),
@@ -170,7 +177,10 @@ pub fn bars(bars: &[Bar], width: u32) -> String {
             area.draw(&Rectangle::new([(x(0.0), top), (x(bar.value), top + THICK)], colour.filled()))?;
             if let Some([low, high]) = bar.interval {
                 let middle = top + THICK / 2;
-                area.draw(&PathElement::new(vec![(x(low), middle), (x(high), middle)], TEXT.stroke_width(2)))?;
+                area.draw(&PathElement::new(
+                    vec![(x(low), middle), (x(high), middle)],
+                    TEXT.stroke_width(2),
+                ))?;
             }
         }
         Ok(area.present()?)

@@ -130,7 +130,8 @@ impl Summary {
 
     /// Whether anything but the passing of time has changed.
     pub fn is_news_after(&self, before: &Summary) -> bool {
-        let key = |s: &Summary| (s.standing.clone(), s.step, s.samples_bytes, s.eval_loss, s.can_ask, s.started);
+        let key =
+            |s: &Summary| (s.standing.clone(), s.step, s.samples_bytes, s.eval_loss, s.can_ask, s.started);
         key(self) != key(before)
     }
 }
@@ -222,8 +223,10 @@ mod tests {
     fn the_time_left_follows_from_the_rate_and_the_plan() {
         let record = r#"{"standing": "running", "base": "/secret/place/llama",
             "plan": {"steps": 10, "tokens": 1000, "memory": {"total": 5}}}"#;
-        let (_dir, found) =
-            run(record, "{\"step\": 2, \"train/loss\": 1.0, \"tokens\": 200, \"seconds\": 4.0, \"epoch\": 0.2}\n");
+        let (_dir, found) = run(
+            record,
+            "{\"step\": 2, \"train/loss\": 1.0, \"tokens\": 200, \"seconds\": 4.0, \"epoch\": 0.2}\n",
+        );
         let summary = summary(&found);
         assert_eq!((summary.standing.as_str(), summary.step, summary.steps), ("running", 2, Some(10)));
         assert_eq!((summary.tokens_per_second, summary.eta_seconds), (Some(50.0), Some(16.0)));
@@ -238,7 +241,12 @@ mod tests {
         assert_eq!(summary(&found).standing, "running");
         let long_ago = SystemTime::now() - 2 * SILENCE;
         for name in ["training.json", "metrics.jsonl"] {
-            std::fs::File::options().write(true).open(found.path.join(name)).unwrap().set_modified(long_ago).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(found.path.join(name))
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
         }
         assert_eq!(summary(&found).standing, "silent");
         assert_eq!(summary(&found).eta_seconds, None);
@@ -247,7 +255,12 @@ mod tests {
     #[test]
     fn replies_are_gathered_by_prompt() {
         let (_dir, found) = run("", "");
-        let rows = [(0, "base", "a", "hi"), (0, "tuned", "a", "hi"), (5, "tuned", "a", "привет"), (5, "tuned", "b", "")];
+        let rows = [
+            (0, "base", "a", "hi"),
+            (0, "tuned", "a", "hi"),
+            (5, "tuned", "a", "привет"),
+            (5, "tuned", "b", ""),
+        ];
         let rows = rows.map(|(step, side, prompt, reply)| {
             format!("{}\n", serde_json::json!({"step": step, "side": side, "prompt": prompt, "reply": reply}))
         });
