@@ -329,8 +329,26 @@ fn what_a_person_mends_is_taken_up() {
     assert_eq!(out[8]["translation"]["engine"], "person");
     assert!(out[8].get("review").is_none());
     let review = rows(&path);
-    assert_eq!(review.len(), 1);
+    assert_eq!(review.len(), 2);
     assert_eq!(review[0]["review"]["draft"]["instruction"], "Спроси номер 7", "begun work is kept");
+    assert_eq!((&review[1]["id"], &review[1]["review"]["accept"]), (&json!("r8"), &json!(true)));
+
+    // A later run asks for nothing again: what was mended stays mended, what is dropped stays away.
+    let mut review = review;
+    review[0]["review"]["drop"] = json!(true);
+    let lines: String = review.iter().map(|row| row.to_string() + "\n").collect();
+    std::fs::write(&path, lines).unwrap();
+    for _ in 0..2 {
+        let (report, messages) = finish(&work.memory("out.jsonl", 8).arg("--force").output().unwrap(), 0);
+        let count = |key: &str| report[key].as_u64();
+        assert_eq!((count("mended"), count("dropped"), count("missed")), (Some(1), Some(1), Some(0)));
+        assert!(messages.contains("1 were dropped by a person"), "{messages}");
+        assert_eq!(rows(&work.path("out.jsonl")).len(), 9);
+        assert_eq!(rows(&path).len(), 2);
+    }
+    let mut review = rows(&path);
+    review.retain(|row| row["review"].get("drop").is_some());
+    review[0]["review"].as_object_mut().unwrap().remove("drop");
 
     // A mended review file is good input by itself, too.
     let mut mended = review;

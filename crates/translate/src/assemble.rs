@@ -5,7 +5,7 @@ use crate::config::{OnMiss, Options};
 use crate::engine::{Engine, Manner};
 use crate::http::excerpt;
 use crate::repair::{Outcome, Solved};
-use crate::review::{OpenSegment, PERSON, Review};
+use crate::review::{MENDED, OpenSegment, PERSON, Review};
 use crate::run::{Missed, Sources, Stats, Translated, fields, is_translatable, is_translated};
 use crate::structure::{rebuild, segments};
 use crate::verify::{CHECKS, Checker, STRUCTURE_CHECKS, skeleton};
@@ -26,7 +26,12 @@ pub(crate) fn assemble(
     options: &Options,
     stats: Stats,
 ) -> Result<Translated, Error> {
-    let mut out = Translated { examples: Vec::with_capacity(examples.len()), missed: Vec::new(), stats };
+    let mut out = Translated {
+        examples: Vec::with_capacity(examples.len()),
+        missed: Vec::new(),
+        decided: Vec::new(),
+        stats,
+    };
     out.stats.missing_segments = outcomes.iter().filter(|o| matches!(o, Outcome::Failed(_))).count();
     let checker = Checker::new(&options.pair);
     let assembly = Assembly { sources, outcomes, engines, options };
@@ -37,9 +42,14 @@ pub(crate) fn assemble(
         if is_translated(&example, &options.pair.to) {
             out.stats.already_translated += 1;
             out.examples.push(example);
+        } else if let Some(review) = review.as_ref().filter(|r| r.drop) {
+            out.stats.dropped += 1;
+            out.decided.push(review.clone().put_into(example));
         } else if let Some(review) = review.as_ref().filter(|r| r.is_mended(&example.body, &checker)) {
             out.stats.mended += 1;
-            let translation = assembly.provenance(PERSON, vec!["mended by a person".to_string()]);
+            let translation = assembly.provenance(PERSON, vec![MENDED.to_string()]);
+            let decision = Review { accept: true, ..review.clone() };
+            out.decided.push(decision.put_into(example.clone()));
             out.examples.push(assembly.emit(example, review.draft.clone(), translation));
         } else {
             assembly.door(example, review, &mut out);
@@ -82,7 +92,7 @@ impl Assembly<'_> {
         }
         // What a person has begun is not thrown away.
         let draft = before.map_or(body, |review| review.draft);
-        let review = Review { reason: reason.clone(), segments: open, draft, accept: false };
+        let review = Review { reason: reason.clone(), segments: open, draft, accept: false, drop: false };
         out.missed.push(Missed { example, reason, review });
     }
 
@@ -184,8 +194,9 @@ fn broken_field(source: &Body, target: &Body) -> Option<String> {
 /// The counts that must hold, whatever happened.
 fn finish(out: Translated, read: usize, options: &Options) -> Result<Translated, Error> {
     let (emitted, missed) = (out.examples.len(), out.missed.len());
-    if emitted + missed != read {
-        return Err(Error::RowsLost { read, emitted, missed });
+    let dropped = out.stats.dropped;
+    if emitted + missed + dropped != read {
+        return Err(Error::RowsLost { read, emitted, missed, dropped });
     }
     match out.missed.first() {
         Some(first) if options.on_miss == OnMiss::Error => Err(Error::Missed {

@@ -32,6 +32,8 @@ pub enum Error {
     #[error("interrupted: {stored} answers of this run are stored, {left} segments are left")]
     Interrupted { stored: usize, left: usize },
     /// The count behind every run; it can fail only by a fault in this program.
-    #[error("{read} examples came in, but {emitted} were translated and {missed} set aside")]
-    RowsLost { read: usize, emitted: usize, missed: usize },
+    #[error(
+        "{read} examples came in, but {emitted} were translated, {missed} set aside and {dropped} dropped"
+    )]
+    RowsLost { read: usize, emitted: usize, missed: usize, dropped: usize },
 }

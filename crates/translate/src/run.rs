@@ -6,7 +6,7 @@ use crate::config::Options;
 use crate::engine::{Engine, EngineError};
 use crate::journal::Journal;
 use crate::repair::Ladder;
-use crate::review::{REVIEW_KEY, Review};
+use crate::review::Review;
 use crate::structure::segments;
 use crate::verify::Checker;
 use serde::Serialize;
@@ -60,6 +60,8 @@ pub struct Stats {
     pub repaired: usize,
     /// Examples whose draft a person has mended.
     pub mended: usize,
+    /// Examples that a person has dropped.
+    pub dropped: usize,
     /// Examples set aside.
     pub missed: usize,
     /// Examples emitted in their source language (`on_miss = "keep"`).
@@ -90,20 +92,20 @@ pub struct Missed {
 }
 
 impl Missed {
-    /// The example with what a person needs to mend it, under the key [`REVIEW_KEY`].
-    pub fn into_example(mut self) -> Example {
-        if let Ok(review) = serde_json::to_value(self.review) {
-            self.example.extra.insert(REVIEW_KEY.to_string(), review);
-        }
-        self.example
+    /// The example with what a person needs to mend it, under the key [`REVIEW_KEY`](crate::REVIEW_KEY).
+    pub fn into_example(self) -> Example {
+        self.review.put_into(self.example)
     }
 }
 
-/// The outcome of a run: every example that came in is in exactly one of the two lists, in order.
+/// The outcome of a run: every example that came in is in `examples` or in `missed`, in order, unless a
+/// person has dropped it.
 #[derive(Debug)]
 pub struct Translated {
     pub examples: Vec<Example>,
     pub missed: Vec<Missed>,
+    /// What a person has decided on, mended or dropped, with the decision: kept for later runs.
+    pub decided: Vec<Example>,
     pub stats: Stats,
 }
 
@@ -179,7 +181,7 @@ impl<'a> Sources<'a> {
         let checker = Checker::new(&options.pair);
         let is_done = |example: &Example| {
             is_translated(example, &options.pair.to)
-                || Review::of(example).is_some_and(|review| review.is_mended(&example.body, &checker))
+                || Review::of(example).is_some_and(|r| r.drop || r.is_mended(&example.body, &checker))
         };
         for example in examples.iter().filter(|example| !is_done(example)) {
             for segment in fields(&example.body, options.translate_system).flat_map(segments) {

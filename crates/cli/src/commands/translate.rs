@@ -128,10 +128,10 @@ fn write(
     journal: Option<PathBuf>,
     currency: Option<String>,
 ) -> Result<Report, Failure> {
-    let Translated { examples, missed, stats } = translated;
+    let Translated { examples, missed, decided, stats } = translated;
     let review_path = beside(output, REVIEW);
     let first_reason = missed.first().map(|m| m.reason.clone());
-    if missed.is_empty() {
+    if missed.is_empty() && decided.is_empty() {
         // One of an earlier run would tell of examples that are translated now.
         match std::fs::remove_file(&review_path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -140,8 +140,9 @@ fn write(
             _ => {}
         }
     } else {
-        let missed: Vec<_> = missed.into_iter().map(Missed::into_example).collect();
-        write_examples(&review_path, &missed)?;
+        // Decisions stay, so that a later run does not ask again.
+        let rows: Vec<_> = missed.into_iter().map(Missed::into_example).chain(decided).collect();
+        write_examples(&review_path, &rows)?;
     }
     if examples.is_empty() {
         let reason = first_reason.as_deref().unwrap_or("there was none");
@@ -177,6 +178,9 @@ impl Report {
         }
         if stats.mended > 0 {
             ui.say(format!("{} were mended by a person", stats.mended));
+        }
+        if stats.dropped > 0 {
+            ui.say(format!("{} were dropped by a person", stats.dropped));
         }
         if stats.kept > 0 {
             ui.warn(format!("{} examples were left in their own language", stats.kept));

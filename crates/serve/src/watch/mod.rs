@@ -10,6 +10,8 @@
 //! | a plot | `curves.rs` (what is drawn), `plot.rs` (how) |
 //! | what the open page is told | `events.rs` |
 //! | asking a model that is being trained | `live.rs` |
+//! | what can be decided about a translation | `review.rs` |
+//! | the report card as HTML, alone or in the page | `report/` |
 
 mod curves;
 mod events;
@@ -17,6 +19,8 @@ mod found;
 mod html;
 mod live;
 mod plot;
+mod report;
+mod review;
 mod runs;
 mod series;
 
@@ -45,6 +49,11 @@ pub fn router() -> Router<Arc<AppState>> {
         .route("/ui/runs/{id}/metrics", get(metrics))
         .route("/ui/runs/{id}/samples", get(samples))
         .route("/ui/runs/{id}/live", post(live::live))
+        .route("/ui/reviews", get(review::list))
+        .route("/ui/reviews/{id}", get(review::read).post(review::decide))
+        .route("/ui/reviews/{id}/apply", post(review::apply))
+        .route("/ui/reports", get(report::list))
+        .route("/ui/reports/{id}", get(report::read))
         .layer(Extension(Arc::new(Watch::default())))
 }
 
@@ -54,6 +63,8 @@ pub struct Watch {
     /// By run: what was read of its metrics.
     series: Mutex<HashMap<String, Series>>,
     live: live::Live,
+    /// Held while a file of the operator's is replaced.
+    writing: Mutex<()>,
 }
 
 impl Watch {
