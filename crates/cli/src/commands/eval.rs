@@ -91,10 +91,13 @@ pub struct Args {
     /// Fail (exit code 1) where a measure of the judged side is above this
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_bound)]
     maximum: Vec<(String, f64)>,
-    /// Folder for card.md, card.json and replies.jsonl
+    /// Folder for card.md, card.json, report.html and replies.jsonl
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
-    /// Overwrite the card in that folder
+    /// The card as one HTML file with plots, to be passed on: English and Russian, no script
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Overwrite the card in that folder, or that file
     #[arg(long)]
     force: bool,
     /// Threads [default: one per core]
@@ -110,6 +113,8 @@ pub struct EvalOptions {
     pub config: EvalConfig,
     /// Folder of the card; `None`: it is only returned.
     pub output: Option<PathBuf>,
+    /// One more copy of its HTML file.
+    pub html: Option<PathBuf>,
     pub force: bool,
     pub threads: Option<usize>,
 }
@@ -148,11 +153,10 @@ fn fetch(mut options: EvalOptions, ui: &Ui) -> Result<EvalOptions, Failure> {
 pub fn run_eval(options: &EvalOptions, ui: &Ui) -> Result<ReportCard, Failure> {
     let config = &options.config;
     let settings = config.settings().map_err(failure)?;
-    if let Some(card) = options.output.as_ref().map(|folder| folder.join("card.json"))
-        && card.exists()
-        && !options.force
-    {
-        return Err(Failure::usage(format!("{} exists", card.display())).hint("--force overwrites it"));
+    let card = options.output.as_ref().map(|folder| folder.join("card.json"));
+    let mut outputs = [&card, &options.html].into_iter().flatten();
+    if let Some(file) = outputs.find(|file| file.exists() && !options.force) {
+        return Err(Failure::usage(format!("{} exists", file.display())).hint("--force overwrites it"));
     }
     let Some(data) = &config.data else {
         return Err(Failure::usage("[eval] names no data: there is nothing to measure on"));
@@ -176,8 +180,14 @@ pub fn run_eval(options: &EvalOptions, ui: &Ui) -> Result<ReportCard, Failure> {
     evaluation.card.base_model = hub::shown(&options.base);
     evaluation.card.adapter = options.adapter.as_deref().map(hub::shown);
     tell_oddities(&evaluation.card, ui);
+    let page = || tolmach_serve::report_page(&evaluation.card, options.adapter.as_deref());
+    if let Some(file) = &options.html {
+        tolmach_durable::write(file, page())?;
+        ui.say(format!("report: {}", file.display()));
+    }
     if let Some(folder) = &options.output {
         write(folder, &evaluation)?;
+        tolmach_durable::write(&folder.join("report.html"), page())?;
         ui.say(format!("report card: {}", folder.join("card.md").display()));
     }
     Ok(evaluation.card)
@@ -238,8 +248,8 @@ impl Args {
             maximum: BTreeMap::from_iter(self.maximum),
             ..EvalConfig::default()
         };
-        let Args { base, adapter, output, force, threads, .. } = self;
-        EvalOptions { base, adapter, config, output, force, threads }
+        let Args { base, adapter, output, html, force, threads, .. } = self;
+        EvalOptions { base, adapter, config, output, html, force, threads }
     }
 }
 

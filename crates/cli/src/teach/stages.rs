@@ -16,10 +16,13 @@ use tolmach_corpus::{Body, Example, read_examples, split, write_examples, write_
 use tolmach_eval::{EvalConfig, ReportCard};
 use tolmach_model::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use tolmach_tokenize::MaskConfig;
+use tolmach_translate::Review;
 
 /// Cleaned examples (01-clean) and translated ones (02-translate).
 const EXAMPLES: &str = "examples.jsonl";
 const DROPPED: &str = "dropped.jsonl";
+/// What was set aside in translation, and what a person has decided about it.
+const REVIEW: &str = "examples.jsonl.review.jsonl";
 const CLEAN_REPORT: &str = "report.json";
 const TRAIN: &str = "train.jsonl";
 const VALIDATION: &str = "validation.jsonl";
@@ -128,6 +131,9 @@ fn translate_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
         .with_file("the cleaned examples", &run.file(Stage::Clean, EXAMPLES))?
         .with("[data] to", &plan.to)
         .with("[data] replay_share above 0", &(plan.replay_share > 0.0));
+    if let Some(decisions) = decisions(&run.file(Stage::Translate, REVIEW))? {
+        facts = facts.with("what a person has decided", &decisions);
+    }
     if let Validation::Share { share, seed } = plan.validation {
         facts = facts.with("[data] validation_share", &share).with("[data] split_seed", &seed);
     }
@@ -138,6 +144,22 @@ fn translate_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
         }
     }
     Ok(facts)
+}
+
+/// A hash of what a person has accepted or dropped; `None` where there is nothing. The stage leaves it as
+/// it is.
+fn decisions(review: &Path) -> Result<Option<String>, Failure> {
+    if !review.exists() {
+        return Ok(None);
+    }
+    let is_decided = |example: &Example| Review::of(example).is_some_and(|review| review.is_decided());
+    let mut decided: Vec<Example> = read_examples(review)?.into_iter().filter(is_decided).collect();
+    decided.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut hasher = blake3::Hasher::new();
+    for example in &decided {
+        hasher.update(serde_json::to_string(example)?.as_bytes());
+    }
+    Ok((!decided.is_empty()).then(|| hasher.finalize().to_hex()[..16].to_string()))
 }
 
 fn translate(plan: &RunPlan, run: &RunFolder, ui: &Ui) -> Result<Done, Failure> {
@@ -380,12 +402,13 @@ fn eval(plan: &RunPlan, run: &RunFolder, threads: Option<usize>, ui: &Ui) -> Res
         adapter: Some(run.stage(Stage::Train)),
         config: eval_config(plan, run),
         output: Some(run.stage(Stage::Eval)),
+        html: None,
         force: true,
         threads,
     };
     let card = run_eval(&options, ui)?;
     let summary = format!("{} replies of each side", card.base.examples + card.base.source_examples);
-    Ok(Done { outputs: vec![CARD, "card.md", "replies.jsonl"], summary })
+    Ok(Done { outputs: vec![CARD, "card.md", "report.html", "replies.jsonl"], summary })
 }
 
 /// The report card of a run that is done.

@@ -17,8 +17,27 @@ pub struct Page {
 }
 
 /// In the order of the bar.
-pub const PAGES: &[Page] =
-    &[Page { address: "/", name: "chat", english: "Chat", body: include_str!("../../pages/chat/chat.html") }];
+pub const PAGES: &[Page] = &[
+    Page { address: "/", name: "chat", english: "Chat", body: include_str!("../../pages/chat/chat.html") },
+    Page {
+        address: "/training",
+        name: "training",
+        english: "Training",
+        body: include_str!("../../pages/training/training.html"),
+    },
+    Page {
+        address: "/review",
+        name: "review",
+        english: "Review",
+        body: include_str!("../../pages/review/review.html"),
+    },
+    Page {
+        address: "/report",
+        name: "report",
+        english: "Report",
+        body: include_str!("../../pages/report/report.html"),
+    },
+];
 
 /// Name and content of each file that a page loads.
 macro_rules! files {
@@ -40,6 +59,22 @@ pub const FILES: &[(&str, &str)] = files![
     "chat/chat.css",
     "chat/chat.js",
     "chat/strings.js",
+    "training/events.js",
+    "training/facts.js",
+    "training/live.js",
+    "training/plots.js",
+    "training/samples.js",
+    "training/strings.js",
+    "training/training.css",
+    "training/training.js",
+    "review/item.js",
+    "review/review.css",
+    "review/review.js",
+    "review/strings.js",
+    "report/card.css",
+    "report/report.css",
+    "report/report.js",
+    "report/strings.js",
 ];
 
 /// `GET /assets/{folder}/{file}`

@@ -79,7 +79,7 @@ async fn ask_for_it(folder: &FilePath) -> bool {
     let request = folder.join("live.request");
     // A file's time may be a little behind the clock.
     let asked = SystemTime::now() - PAUSE;
-    if tokio::fs::write(&request, "").await.is_err() {
+    if std::fs::write(&request, "").is_err() {
         return false;
     }
     let begun = Instant::now();

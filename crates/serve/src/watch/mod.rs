@@ -24,6 +24,8 @@ mod review;
 mod runs;
 mod series;
 
+pub use report::report_page;
+
 use crate::api::error::ApiError;
 use crate::state::AppState;
 use axum::extract::{Path, Query, State};

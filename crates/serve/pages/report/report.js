@@ -1,0 +1,36 @@
+// The report page: cards as the server renders them.
+
+import { byId, el, insertRendered } from "../shell/dom.js";
+import { requestJson } from "../shell/http.js";
+import { language } from "../shell/i18n.js";
+import { clearError, showError, start } from "../shell/shell.js";
+import strings from "./strings.js";
+
+start(strings);
+byId("reports").addEventListener("change", show);
+document.addEventListener("tolmach:language", show);
+load();
+
+async function load() {
+  try {
+    const { reports } = await requestJson("/ui/reports");
+    byId("empty").hidden = reports.length > 0;
+    byId("which").hidden = reports.length < 2;
+    byId("reports").replaceChildren(...reports.map(({ id, name }) => el("option", { value: id }, name)));
+    if (reports.length > 0) await show();
+  } catch (error) {
+    showError(error.message, load);
+  }
+}
+
+async function show() {
+  const id = byId("reports").value;
+  if (!id) return;
+  try {
+    const { html } = await requestJson(`/ui/reports/${id}?language=${language()}`);
+    clearError();
+    insertRendered(byId("card"), html);
+  } catch (error) {
+    showError(error.message, show);
+  }
+}

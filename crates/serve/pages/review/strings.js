@@ -1,0 +1,53 @@
+export default {
+  "review.title": ["Review", "Проверка"],
+  "review.help": ["Keys (?)", "Клавиши (?)"],
+  "review.which": ["Data set", "Набор данных"],
+  "review.empty.title": ["Nothing to review", "Проверять нечего"],
+  "review.empty.how": ["Name a translated data set, or a folder of runs:", "Назовите переведённый набор или папку запусков:"],
+  "review.left": ["{left} of {all} to decide", "осталось решить: {left} из {all}"],
+  "review.place": ["{at} of {all}: {id}", "{at} из {all}: {id}"],
+  "review.aside": ["set aside", "отложен"],
+  "review.sampled": ["sample", "выборка"],
+  "review.accepted": ["accepted", "принят"],
+  "review.dropped": ["dropped", "исключён"],
+  "review.source": ["{field}: source", "{field}: оригинал"],
+  "review.target": ["{field}: translation", "{field}: перевод"],
+  "review.failed": ["What failed", "Что не прошло проверку"],
+  "review.proposal": ["the engine said:", "движок ответил:"],
+  "review.accept": ["Accept (a)", "Принять (a)"],
+  "review.mend": ["Mend (e)", "Исправить (e)"],
+  "review.drop": ["Drop (d)", "Исключить (d)"],
+  "review.undo": ["Undo (u)", "Отменить (u)"],
+  "review.previous": ["Back (k)", "Назад (k)"],
+  "review.next": ["Next (j)", "Дальше (j)"],
+  "review.save": ["Save and accept (Ctrl+Enter)", "Сохранить и принять (Ctrl+Enter)"],
+  "review.cancel": ["Leave (Esc)", "Выйти (Esc)"],
+  "review.apply": ["Write into the data set (w)", "Записать в набор данных (w)"],
+  "review.apply.what": [
+    "Decisions are saved at once in the review file, which tolmach translate reads. This puts them into the data set now.",
+    "Решения сразу сохраняются в файле проверки, который читает tolmach translate. Эта кнопка вносит их в набор данных сейчас."
+  ],
+  "review.applied": ["The data set has {examples} examples now, {before} before.", "В наборе теперь примеров: {examples}, было: {before}."],
+  "review.said.accepted": ["Accepted.", "Принято."],
+  "review.said.dropped": ["Dropped.", "Исключено."],
+  "review.said.undone": ["Undone.", "Отменено."],
+  "review.conflict": [
+    "The files were changed by another program since this page read them. Nothing was saved; the page shows them anew.",
+    "Файлы изменила другая программа. Ничего не сохранено; страница показывает их заново."
+  ],
+  "review.untranslated": [
+    "The translation is still the source text. Mend it (e), or drop the example (d).",
+    "Перевод совпадает с оригиналом. Исправьте его (e) или исключите пример (d)."
+  ],
+  "review.keys": ["Keys", "Клавиши"],
+  "review.keys.move": ["next, back", "дальше, назад"],
+  "review.keys.accept": ["accept the translation as it is", "принять перевод как есть"],
+  "review.keys.mend": ["mend it", "исправить"],
+  "review.keys.save": ["save what was mended, and accept it", "сохранить исправленное и принять"],
+  "review.keys.leave": ["leave without saving", "выйти, не сохраняя"],
+  "review.keys.drop": ["drop the example", "исключить пример"],
+  "review.keys.undo": ["undo the last decision", "отменить последнее решение"],
+  "review.keys.apply": ["write the decisions into the data set", "записать решения в набор данных"],
+  "review.keys.help": ["this help", "эта справка"],
+  "review.keys.close": ["Close", "Закрыть"]
+}
