@@ -1,6 +1,6 @@
 export default {
-  "report.which": ["Report", "Отчёт"],
-  "report.empty.title": ["No report yet", "Отчётов пока нет"],
+  "report.which": ["Report card", "Табель"],
+  "report.empty.title": ["No report card yet", "Табеля пока нет"],
   "report.empty.how": [
     "Runs of tolmach teach have one, and so has the folder of tolmach eval -o; name it:",
     "Он есть у запусков tolmach teach и в папке tolmach eval -o; назовите её:"

@@ -4,7 +4,7 @@ export default {
   "shell.chat": ["Chat", "Чат"],
   "shell.training": ["Training", "Обучение"],
   "shell.review": ["Review", "Проверка"],
-  "shell.report": ["Report", "Отчёт"],
+  "shell.report": ["Report", "Табель"],
   "shell.language": ["Language: English. Switch to Russian", "Язык: русский. Переключить на английский"],
   "shell.theme.auto": ["Theme: as the system", "Тема: как в системе"],
   "shell.theme.light": ["Theme: light", "Тема: светлая"],

@@ -131,7 +131,7 @@ mod tests {
             assert!(!bare.contains(outside), "{outside}");
         }
         assert!(!html.contains("/home/"), "a report that is passed on tells nothing of folders");
-        for word in ["Report card", "Оценка модели", "точные ответы, %", "exact match, %", "75,0 (60,0–90,0)"]
+        for word in ["Report card", "Табель", "точные ответы, %", "exact match, %", "75,0 (60,0–90,0)"]
         {
             assert!(html.contains(word), "{word}");
         }
@@ -148,6 +148,6 @@ mod tests {
         let html = report_page(&card, None);
         assert!(html.contains("<span class=\"badge bad\">NO</span>") && html.contains("НЕТ"));
         card.tuned = None;
-        assert!(!report_page(&card, None).contains("дообученная"));
+        assert!(!report_page(&card, None).contains("обученная"));
     }
 }

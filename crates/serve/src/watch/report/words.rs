@@ -33,11 +33,11 @@ impl Language {
     }
 }
 
-pub const TITLE: [&str; 2] = ["Report card", "Оценка модели"];
+pub const TITLE: [&str; 2] = ["Report card", "Табель"];
 pub const MEASURES_TITLE: [&str; 2] = ["Measures", "Показатели"];
 pub const MEASURE: [&str; 2] = ["measure", "показатель"];
 pub const BASE: [&str; 2] = ["base", "исходная"];
-pub const TUNED: [&str; 2] = ["tuned", "дообученная"];
+pub const TUNED: [&str; 2] = ["tuned", "обученная"];
 pub const BARS: [&str; 2] = ["side by side", "рядом"];
 pub const INTERVALS: [&str; 2] = [
     "In brackets: 95 % confidence intervals (Wilson), the thin line across a bar.",
