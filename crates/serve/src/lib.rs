@@ -33,3 +33,4 @@ pub use registry::{Base, Model, Registry};
 pub use scheduler::EngineOptions;
 pub use server::{bind, serve};
 pub use state::{AppState, Stop};
+pub use watch::report_page;

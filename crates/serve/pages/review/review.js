@@ -96,9 +96,17 @@ function cancel() {
   byId("fields").focus();
 }
 
-const accept = () => decide("accept", items[at].fields.map((field) => field.target), "review.said.accepted");
-const save = () => decide("accept", targets(items[at]), "review.said.accepted");
-const drop = () => decide("drop", [], "review.said.dropped");
+function accept() {
+  return decide("accept", items[at].fields.map((field) => field.target), "review.said.accepted");
+}
+
+function save() {
+  return decide("accept", targets(items[at]), "review.said.accepted");
+}
+
+function drop() {
+  return decide("drop", [], "review.said.dropped");
+}
 
 async function decide(action, texts, said) {
   const item = items[at];

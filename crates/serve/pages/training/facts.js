@@ -1,7 +1,7 @@
 // A run's row and its tiles.
 
 import { byId, el } from "../shell/dom.js";
-import { mark, number, t } from "../shell/i18n.js";
+import { language, mark, number, t } from "../shell/i18n.js";
 
 const STANDINGS = {
   running: ["good", "training.standing.running"],
@@ -15,7 +15,9 @@ const STANDINGS = {
 
 const none = "–";
 const some = (value, show) => (value === null || value === undefined ? none : show(value));
-const loss = (value) => some(value, (v) => number(v, 3));
+const digits = (value, count) =>
+  new Intl.NumberFormat(language(), { minimumFractionDigits: count, maximumFractionDigits: count }).format(value);
+const loss = (value) => some(value, (v) => digits(v, 3));
 const of = (one, all, show) => some(one, (v) => (all ? t("training.of", { one: show(v), all: show(all) }) : show(v)));
 
 /** `colour` is the run's place among those drawn, -1 if it is not. */
@@ -62,7 +64,7 @@ function standing(badge, run) {
 
 function bytes(value) {
   const mib = value / 2 ** 20;
-  return mib >= 1024 ? `${number(mib / 1024, 1)} GiB` : `${number(mib)} MiB`;
+  return mib >= 1024 ? `${digits(mib / 1024, 1)} GiB` : `${number(mib)} MiB`;
 }
 
 /** 0:42, 12:05, 3:07:00 */

@@ -19,7 +19,7 @@ let waiting = null;
 let last = 0;
 
 export function wirePlots(shown) {
-  const figure = ([name, key]) => el("figure", { data: { curve: name } },
+  const figure = ([name, key]) => el("figure", { class: "panel", data: { curve: name } },
     el("figcaption", { t: key }), el("div", { class: "slot" }));
   document.querySelector(".curves").append(...Object.entries(CURVES).map(figure));
   let resizing = null;

@@ -322,3 +322,89 @@ fn item(example: &Example, review: &Review) -> Item {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tolmach_corpus::Body;
+
+    fn text(text: &str) -> Body {
+        Body::Text { text: text.into() }
+    }
+
+    /// `a` set aside, `b` and `c` translated.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.jsonl");
+        let example = |id: &str, body: Body| Example { id: id.into(), ..Example::new(body) };
+        let reason = "the digits differ".to_string();
+        let review = Review { reason, segments: vec![], draft: text("семь"), accept: false, drop: false };
+        write_examples(&review_file(&path), &[review.put_into(example("a", text("eight")))]).unwrap();
+        let translated = |id: &str| {
+            let (source, language) = (Some(text("word")), Some("ru".to_string()));
+            Example { source, language, ..example(id, text("слово")) }
+        };
+        write_examples(&path, &[translated("b"), translated("c")]).unwrap();
+        (dir, path)
+    }
+
+    fn decision(example: &str, action: Action, target: &str) -> Decision {
+        let targets = vec![target.to_string()];
+        Decision { version: String::new(), example: example.into(), action, targets }
+    }
+
+    #[test]
+    fn set_aside_examples_come_first_and_a_sample_is_the_same_again() {
+        let (_dir, path) = place();
+        let files = Files::read(&path).unwrap();
+        let ids = |seed| -> Vec<(String, bool)> {
+            let items = files.items(&files.examples().unwrap(), seed);
+            items.into_iter().map(|item| (item.id, item.set_aside)).collect()
+        };
+        assert_eq!(ids(0)[0], ("a".to_string(), true));
+        assert!(ids(0).len() == 3 && !ids(0)[1].1);
+        assert_eq!(ids(0), ids(0));
+        assert!((1..20).any(|seed| ids(seed) != ids(0)));
+    }
+
+    #[test]
+    fn a_decision_on_a_sampled_translation_is_kept_and_can_be_taken_back() {
+        let (_dir, path) = place();
+        let mut files = Files::read(&path).unwrap();
+        files.decide(&decision("b", Action::Accept, "речь")).unwrap();
+        let kept = files.reviewed.last().unwrap();
+        assert_eq!((kept.id.as_str(), &kept.body), ("b", &text("word")), "the source, as a new run would have it");
+        let review = Review::of(kept).unwrap();
+        assert!(review.accept && review.draft == text("речь"));
+        let items = files.items(&files.examples().unwrap(), 0);
+        assert_eq!(items.iter().filter(|item| item.id == "b").count(), 1);
+        files.decide(&decision("b", Action::Reopen, "слово")).unwrap();
+        assert_eq!(files.reviewed.len(), 1, "nothing is left of it");
+        files.decide(&decision("a", Action::Drop, "")).unwrap();
+        files.decide(&decision("a", Action::Reopen, "семь")).unwrap();
+        assert!(!Review::of(&files.reviewed[0]).unwrap().is_decided() && files.reviewed.len() == 1);
+    }
+
+    #[test]
+    fn what_is_no_decision_is_refused() {
+        let (_dir, path) = place();
+        let mut files = Files::read(&path).unwrap();
+        let mut refused = |decision: Decision| files.decide(&decision).unwrap_err();
+        assert_eq!(refused(decision("a", Action::Accept, "eight")).code, Some("untranslated"));
+        assert_eq!(refused(decision("nobody", Action::Drop, "")).status, StatusCode::NOT_FOUND);
+        let nothing = Decision { targets: vec![], ..decision("a", Action::Accept, "") };
+        assert_eq!(refused(nothing).param.as_deref(), Some("targets"));
+    }
+
+    #[test]
+    fn any_change_of_either_file_is_another_version() {
+        let (_dir, path) = place();
+        let before = Files::read(&path).unwrap();
+        assert!(before.check(&Files::read(&path).unwrap().version).is_ok());
+        std::fs::write(&path, "{\"text\": \"another\"}\n").unwrap();
+        let after = Files::read(&path).unwrap();
+        assert_eq!(after.check(&before.version).unwrap_err().status, StatusCode::CONFLICT);
+        std::fs::remove_file(review_file(&path)).unwrap();
+        assert_ne!(Files::read(&path).unwrap().version, after.version);
+    }
+}
