@@ -373,7 +373,11 @@ mod tests {
         let mut files = Files::read(&path).unwrap();
         files.decide(&decision("b", Action::Accept, "речь")).unwrap();
         let kept = files.reviewed.last().unwrap();
-        assert_eq!((kept.id.as_str(), &kept.body), ("b", &text("word")), "the source, as a new run would have it");
+        assert_eq!(
+            (kept.id.as_str(), &kept.body),
+            ("b", &text("word")),
+            "the source, as a new run would have it"
+        );
         let review = Review::of(kept).unwrap();
         assert!(review.accept && review.draft == text("речь"));
         let items = files.items(&files.examples().unwrap(), 0);
