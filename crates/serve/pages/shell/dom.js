@@ -56,13 +56,21 @@ const ICONS = {
   close: "M5 5l10 10M15 5L5 15",
   remove: "M4 6h12M8 6V4h4v2M6 6l1 10h6l1-10",
   auto: "M10 3a7 7 0 1 0 0 14zM10 3a7 7 0 0 1 0 14",
-  light: "M10 7a3 3 0 1 0 0 6 3 3 0 0 0 0-6M10 2v2M10 16v2M2 10h2M16 10h2M4.300 4.300l1.400 1.400M14.300 14.300l1.400 1.400M4.300 15.700l1.400-1.400M14.300 5.700l1.400-1.400",
+  light:
+    "M10 7a3 3 0 1 0 0 6 3 3 0 0 0 0-6M10 2v2M10 16v2M2 10h2M16 10h2M4.300 4.300l1.400 1.400M14.300 14.300l1.400 1.400M4.300 15.700l1.400-1.400M14.300 5.700l1.400-1.400",
   dark: "M16 12A7 7 0 0 1 8 4a6.500 6.500 0 1 0 8 8z",
 };
 
 /** A button that shows an icon only; `key` is its label and its tooltip. */
 export function iconButton(name, key, onclick, props = {}) {
-  const button = el("button", { type: "button", class: "button quiet icon", tLabel: key, tTitle: key, onclick, ...props });
+  const button = el("button", {
+    type: "button",
+    class: "button quiet icon",
+    tLabel: key,
+    tTitle: key,
+    onclick,
+    ...props,
+  });
   button.append(icon(name));
   return button;
 }

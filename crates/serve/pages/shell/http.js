@@ -19,13 +19,21 @@ export class HttpError extends Error {
  * The response of `path`, or an HttpError. `json` is posted as the body; `signal` aborts (an AbortError).
  * A server that demands a key gets the one that the reader types in; it is asked again while refused.
  */
-export async function request(path, { json, signal, method = json === undefined ? "GET" : "POST", headers = {} } = {}) {
+export async function request(
+  path,
+  { json, signal, method = json === undefined ? "GET" : "POST", headers = {} } = {},
+) {
   for (let refused = false; ; refused = true) {
     const key = sessionStorage.getItem(KEY);
     const sent = { ...headers };
     if (key) sent.Authorization = `Bearer ${key}`;
     if (json !== undefined) sent["Content-Type"] = "application/json";
-    const response = await send(path, { method, headers: sent, body: json === undefined ? undefined : JSON.stringify(json), signal });
+    const response = await send(path, {
+      method,
+      headers: sent,
+      body: json === undefined ? undefined : JSON.stringify(json),
+      signal,
+    });
     if (response.ok) return response;
     if (response.status !== 401) throw await failure(response);
     await askKey(refused || Boolean(key), key);
@@ -45,9 +53,18 @@ async function send(path, options) {
 }
 
 async function failure(response) {
-  const told = await response.json().then((body) => body.error, () => null);
-  const message = typeof told?.message === "string" ? told.message : t("shell.failed", { status: String(response.status) });
-  return new HttpError(response.status, message, told?.code ?? null, Number(response.headers.get("Retry-After")) || null);
+  const told = await response.json().then(
+    (body) => body.error,
+    () => null,
+  );
+  const message =
+    typeof told?.message === "string" ? told.message : t("shell.failed", { status: String(response.status) });
+  return new HttpError(
+    response.status,
+    message,
+    told?.code ?? null,
+    Number(response.headers.get("Retry-After")) || null,
+  );
 }
 
 let asking = null;
@@ -60,23 +77,41 @@ function askKey(refused, used) {
 }
 
 function keyDialog(refused) {
-  const input = el("input", { type: "password", id: "key-input", autocomplete: "off", required: true, class: "input" });
+  const input = el("input", {
+    type: "password",
+    id: "key-input",
+    autocomplete: "off",
+    required: true, pattern: "[!-~]+",
+    class: "input",
+  });
   const cancel = el("button", { type: "button", class: "button", t: "shell.cancel" });
-  const dialog = el("dialog", { id: "key", class: "dialog", "aria-labelledby": "key-title" },
-    el("form", { method: "dialog", class: "stack" },
+  const dialog = el(
+    "dialog",
+    { id: "key", class: "dialog", "aria-labelledby": "key-title" },
+    el(
+      "form",
+      { method: "dialog", class: "stack" },
       el("h2", { id: "key-title", t: "shell.key.title" }),
       el("p", { class: "muted", t: "shell.key.why" }),
       refused && el("p", { class: "wrong", role: "alert", t: "shell.key.wrong" }),
       el("label", { for: "key-input", class: "visually-hidden", t: "shell.key.title" }),
       input,
-      el("div", { class: "row end" }, cancel, el("button", { type: "submit", class: "button primary", t: "shell.key.use" }))));
+      el(
+        "div",
+        { class: "row end" },
+        cancel,
+        el("button", { type: "submit", class: "button primary", t: "shell.key.use" }),
+      ),
+    ),
+  );
   document.body.append(dialog);
   return new Promise((resolve, reject) => {
     cancel.addEventListener("click", () => dialog.close("cancel"));
     dialog.addEventListener("close", () => {
       dialog.remove();
       byId("main")?.focus({ preventScroll: true });
-      if (dialog.returnValue === "cancel" || input.value === "") reject(new HttpError(401, t("shell.key.why")));
+      if (dialog.returnValue === "cancel" || input.value === "")
+        reject(new HttpError(401, t("shell.key.why")));
       else {
         sessionStorage.setItem(KEY, input.value);
         resolve();

@@ -58,12 +58,21 @@ export function announce(text) {
 
 /** A question with two answers; true when `yes` (a key) was chosen. */
 export function ask(questionKey, values, yes) {
-  const dialog = el("dialog", { class: "dialog", "aria-labelledby": "ask-title" },
-    el("form", { method: "dialog", class: "stack" },
+  const dialog = el(
+    "dialog",
+    { class: "dialog", "aria-labelledby": "ask-title" },
+    el(
+      "form",
+      { method: "dialog", class: "stack" },
       el("p", { id: "ask-title", t: [questionKey, values] }),
-      el("div", { class: "row end" },
+      el(
+        "div",
+        { class: "row end" },
         el("button", { class: "button", value: "no", t: "shell.cancel" }),
-        el("button", { class: "button danger", value: "yes", t: yes }))));
+        el("button", { class: "button danger", value: "yes", t: yes }),
+      ),
+    ),
+  );
   document.body.append(dialog);
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
@@ -77,10 +86,13 @@ export function ask(questionKey, values, yes) {
 function wireLanguage() {
   const button = byId("language");
   const show = () => {
-    button.textContent = language() === "ru" ? "RU" : "EN";
+    // Each language is named in itself, for those who cannot read the other.
+    const [code, name] = language() === "ru" ? ["en", "English"] : ["ru", "Русский"];
+    button.lang = code;
+    button.textContent = name;
     document.title = `${document.querySelector(".places [aria-current]").textContent} · Tolmach`;
   };
-  button.addEventListener("click", () => setLanguage(language() === "ru" ? "en" : "ru"));
+  button.addEventListener("click", () => setLanguage(button.lang));
   document.addEventListener("tolmach:language", show);
   show();
 }

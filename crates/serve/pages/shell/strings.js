@@ -5,7 +5,6 @@ export default {
   "shell.training": ["Training", "Обучение"],
   "shell.review": ["Review", "Проверка"],
   "shell.report": ["Report", "Табель"],
-  "shell.language": ["Language: English. Switch to Russian", "Язык: русский. Переключить на английский"],
   "shell.theme.auto": ["Theme: as the system", "Тема: как в системе"],
   "shell.theme.light": ["Theme: light", "Тема: светлая"],
   "shell.theme.dark": ["Theme: dark", "Тема: тёмная"],

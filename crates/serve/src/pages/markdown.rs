@@ -17,6 +17,8 @@ use std::sync::LazyLock;
 
 /// Elements within elements, at most.
 const DEEPEST: usize = 40;
+/// Bytes of a text, at most: far more than a reply has.
+const LONGEST: usize = 256 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +31,17 @@ pub async fn markdown(body: Bytes) -> Result<Json<Value>, ApiError> {
     let request: Request = serde_json::from_slice(&body).map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "Expected a JSON object with one field, `text`.")
     })?;
-    Ok(Json(json!({ "html": render(&request.text) })))
+    if request.text.len() > LONGEST {
+        return Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Markdown of {LONGEST} bytes at most."),
+        ));
+    }
+    // Milliseconds for a long reply: not on the threads that serve streams.
+    let html = tokio::task::spawn_blocking(move || render(&request.text)).await;
+    let html = html
+        .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The text could not be rendered."))?;
+    Ok(Json(json!({ "html": html })))
 }
 
 /// `text` as sanitised HTML.

@@ -1,0 +1,235 @@
+//! The chat page when things go wrong, or are meant to.
+
+use crate::chat::{self, answered, ask, open, prose, ready, serve, settle};
+use crate::server::Server;
+use crate::tab::{DESKTOP, Tab, in_browser};
+use crate::tiny;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn a_server_that_dies_is_told_and_asked_again() {
+    in_browser(DESKTOP, async |tab| {
+        let (folder, server) = serve();
+        open(tab, &server).await;
+        settle(tab, 20).await;
+        let socket = server.socket();
+        drop(server);
+        ask(tab, "Кот?").await;
+        tab.until("document.querySelector('#banner').innerText.includes('does not answer')").await;
+        assert_eq!(tab.eval("document.querySelector('#banner').getAttribute('role')").await, json!("alert"));
+        tab.picture("error").await;
+        let _server = Server::at(folder.path(), &socket, &chat::MODELS);
+        tab.click("#banner .button:not(.quiet)").await;
+        answered(tab).await;
+        assert_ne!(prose(tab).await[0], "");
+        assert_eq!(tab.text("#banner").await, "");
+        assert_eq!(tab.count(".reply .wrong").await, 0);
+    });
+}
+
+#[test]
+fn a_stream_that_is_cut_keeps_what_came() {
+    in_browser(DESKTOP, async |tab| {
+        let (_folder, server) = serve();
+        open(tab, &server).await;
+        // As when the server dies while it answers.
+        tab.eval(
+            "(window.real = window.fetch, window.fetch = async (path, options) => {
+                const response = await window.real(path, options);
+                if (!path.startsWith('/v1/chat')) return response;
+                const { value } = await response.body.getReader().read();
+                return new Response(value.slice(0, 1500), response); }, 0)",
+        )
+        .await;
+        ask(tab, "Кот?").await;
+        tab.until("document.querySelector('.reply .wrong')").await;
+        assert!(tab.text(".reply .wrong").await.contains("cut"));
+        assert!(!prose(tab).await[0].is_empty());
+    });
+}
+
+#[test]
+fn an_error_of_the_server_is_told_in_its_words() {
+    in_browser(DESKTOP, async |tab| {
+        let (_folder, server) = serve();
+        open(tab, &server).await;
+        // More tokens than the context holds.
+        tab.type_into("#prompt", "кот ".repeat(500)).await;
+        tab.click("#send").await;
+        tab.until("document.querySelector('#banner').innerText.includes('context')").await;
+        assert!(tab.text(".reply .wrong").await.contains("context"));
+        assert!(tab.text(".reply-head").await.contains("did not answer"));
+    });
+}
+
+#[test]
+fn a_key_is_asked_for_and_kept_in_the_tab_only() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = chat::endless_models();
+        let server = Server::start(folder.path(), &[&chat::MODELS[..], &["--api-key", "secret-7"]].concat());
+        tab.goto(&server.address).await;
+        tab.type_into("#key-input", "wrong\n").await;
+        tab.until("document.querySelector('#key .wrong')").await;
+        tab.type_into("#key-input", "secret-7\n").await;
+        ready(tab).await;
+        ask(tab, "Кот?").await;
+        answered(tab).await;
+        assert_ne!(prose(tab).await[0], "");
+        assert_eq!(tab.eval("JSON.stringify(localStorage).includes('secret-7')").await, json!(false));
+        assert_eq!(tab.eval("document.cookie").await, json!(""));
+    });
+}
+
+#[test]
+fn settings_reach_the_server_and_empty_ones_are_its_own() {
+    in_browser(DESKTOP, async |tab| {
+        let (_folder, server) = serve();
+        open(tab, &server).await;
+        // Look at what is sent.
+        tab.eval(
+            "(window.sent = [], window.real = window.fetch, window.fetch = (path, options) => {
+                if (path.startsWith('/v1/chat')) window.sent.push(JSON.parse(options.body));
+                return window.real(path, options); }, 0)",
+        )
+        .await;
+        tab.click("#open-settings").await;
+        assert_eq!(tab.eval("document.querySelector('#set-temperature').placeholder").await, json!("0.7"));
+        assert_ne!(tab.eval("document.querySelector('#set-max_tokens').placeholder").await, json!(""));
+        tab.picture("settings").await;
+        assert_eq!(tab.axe().await, Vec::<String>::new());
+        for (field, value) in
+            [("system", "Отвечай кратко"), ("max_tokens", "7"), ("seed", "3"), ("stop", "конец")]
+        {
+            tab.type_into(&format!("#set-{field}"), value).await;
+        }
+        tab.click("#settings-form .primary").await;
+        ask(tab, "Кот?").await;
+        answered(tab).await;
+        assert!(tab.text(".reply .tools").await.contains("tokens: 7"));
+        let first = prose(tab).await;
+        tab.click("[data-focus$=':again']").await;
+        answered(tab).await;
+        assert_ne!(prose(tab).await, first, "another try with the same seed");
+        tab.click("#open-settings").await;
+        tab.click("#settings-reset").await;
+        tab.click("#settings-form .primary").await;
+        tab.click("#new").await;
+        ask(tab, "Пёс?").await;
+        answered(tab).await;
+        let sent = tab.eval("window.sent").await;
+        let expected =
+            json!([{"role": "system", "content": "Отвечай кратко"}, {"role": "user", "content": "Кот?"}]);
+        assert_eq!(sent[0]["messages"], expected);
+        assert_eq!((&sent[0]["seed"], &sent[1]["seed"]), (&json!(3), &json!(4)));
+        assert_eq!((&sent[0]["max_tokens"], &sent[0]["stop"]), (&json!(7), &json!(["конец"])));
+        let fields: Vec<&String> = sent[2].as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["messages", "model", "stream", "stream_options", "temperature", "top_p"]);
+        assert_eq!(sent[2]["temperature"], json!(0.7));
+    });
+}
+
+#[test]
+fn a_conversation_that_outgrows_the_context_goes_on_without_its_oldest_messages() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = tempfile::tempdir().unwrap();
+        tiny::write_models(folder.path());
+        let server = Server::start(folder.path(), &chat::MODELS);
+        open(tab, &server).await;
+        settle(tab, 60).await;
+        tab.click("#open-settings").await;
+        tab.click("#set-memory").await;
+        tab.click("#settings-form .primary").await;
+        for question in 0..4 {
+            ask(tab, &format!("Кот {question}?")).await;
+            answered(tab).await;
+        }
+        let wrong =
+            tab.eval("[...document.querySelectorAll('.reply .wrong')].map((node) => node.innerText)").await;
+        assert_eq!(wrong, json!([]));
+        let last = tab.eval("[...document.querySelectorAll('.reply .tools')].at(-1).innerText").await;
+        assert!(last.as_str().unwrap().contains("did not fit and were not sent"), "{last}");
+    });
+}
+
+/// What a model may say to harm the page: Markdown, HTML, and both.
+const HOSTILE: &str = "<img src=x onerror=\"window.harmed=1\"> <script>window.harmed=1</script>\n\n\
+    [go](javascript:window.harmed=1) ![pixel](https://evil.invalid/steal.png)\n\n\
+    <style>body{display:none}</style><dialog open id=banner>gone</dialog>\n\n\
+    ```\"><svg onload=window.harmed=1>\n</code></pre><iframe src=\"//evil.invalid\"></iframe>\n```\n\n\
+    | <b onmouseover=window.harmed=1>x</b> |\n|-|\n| </table></main> |\n";
+
+async fn is_unharmed(tab: &Tab) {
+    assert_eq!(tab.eval("window.harmed ?? null").await, Value::Null);
+    let dangerous = "img, script, style, iframe, svg:not(.glyph), form, input, dialog, [onerror], [onload], [id], [style]";
+    assert_eq!(tab.eval(&format!("[...document.querySelectorAll('.prose')].flatMap((p) => [...p.querySelectorAll('{dangerous}')].map((n) => n.outerHTML))")).await, json!([]));
+    let links = tab.eval("[...document.querySelectorAll('.prose a[href]')].map((a) => a.protocol)").await;
+    assert!(links.as_array().unwrap().iter().all(|protocol| protocol == "https:"), "{links}");
+    // Nothing was asked of another host, and no policy had to step in.
+    assert_eq!(tab.eval("performance.getEntriesByType('resource').map((e) => e.name).filter((n) => !n.startsWith(location.origin))").await, json!([]));
+    assert_eq!(tab.complaints().await, Vec::<String>::new());
+}
+
+#[test]
+fn hostile_conversations_are_inert() {
+    in_browser(DESKTOP, async |tab| {
+        let (folder, server) = serve();
+        open(tab, &server).await;
+        let reply = json!({"id": "r\"><b>", "asked": "<img src=x onerror=window.harmed=1>", "model": "<b>m</b>", "fingerprint": "\" onmouseover=window.harmed=1", "text": HOSTILE, "finish": "constructor", "error": "<i>no</i>", "stats": {"first": "<b>", "rate": "1e999"}});
+        let turn = json!({"id": "t", "place": "", "prompt": HOSTILE, "columns": [{"asked": "x", "shown": 7, "versions": [reply]}]});
+        let conversation = json!({"id": "c", "title": "<img src=x onerror=window.harmed=1>", "turns": [turn], "active": {"__proto__": "t"}});
+        let file = folder.path().join("hostile.json");
+        std::fs::write(
+            &file,
+            json!({"format": "tolmach-conversations", "conversations": [conversation]}).to_string(),
+        )
+        .unwrap();
+        tab.upload("#import-file", &file).await;
+        tab.click(".conversations .open").await;
+        tab.until("document.querySelector('.prose')?.innerText.includes('onerror')").await;
+        is_unharmed(tab).await;
+        tab.picture("hostile").await;
+    });
+}
+
+#[test]
+fn a_model_that_has_learned_to_harm_is_inert_while_it_streams() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = tempfile::tempdir().unwrap();
+        let base =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/model").canonicalize().unwrap();
+        let said = "<img src=x onerror=\"window.harmed=1\"> [go](javascript:window.harmed=1) <script>window.harmed=1</script>";
+        teach(folder.path(), &base, said);
+        let model = format!("evil={}+adapter", base.display());
+        let server = Server::start(folder.path(), &["--model", &model]);
+        open(tab, &server).await;
+        settle(tab, 200).await;
+        ask(tab, "Say it").await;
+        answered(tab).await;
+        assert!(prose(tab).await[0].contains("<img src=x onerror="), "{:?}", prose(tab).await);
+        is_unharmed(tab).await;
+    });
+}
+
+/// An adapter over `base` that answers `said`, whatever is asked.
+fn teach(folder: &Path, base: &Path, said: &str) {
+    let rows: String = (0..1)
+        .map(|row| {
+            format!(
+                "{}\n",
+                json!({"id": row.to_string(), "instruction": "Say it", "input": "", "output": said})
+            )
+        })
+        .collect();
+    std::fs::write(folder.join("data.jsonl"), rows).unwrap();
+    let arguments = "--data data.jsonl -o adapter --max-steps 60 --step-examples 1 --learning-rate 0.01 --lora-rank 8 --schedule constant";
+    let output = Command::new(env!("CARGO_BIN_EXE_tolmach"))
+        .current_dir(folder)
+        .args(["train", "--base"])
+        .arg(base)
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
