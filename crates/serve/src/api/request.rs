@@ -44,6 +44,10 @@ impl Ask {
         let model = model(state, fields)?;
         let messages = messages(fields)?;
         let prompt = model.encode_chat(&messages)?;
+        if prompt.is_empty() {
+            let message = "The conversation is empty: there is nothing to reply to.";
+            return Err(ApiError::bad(message).param("messages").code("invalid_value"));
+        }
         let mut ask = Self::common(state, fields, model)?;
         let longest = state.options.limits.max_tokens;
         if let Some(most) = fields.whole("max_completion_tokens", 1..=longest)? {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tolmach_engine::CpuBackend;
 use tolmach_model::{Decoder, KvCache, Sampler, SamplingConfig, Side, generate};
 use tolmach_serve::{EngineOptions, Limits};
-use tolmach_tokenize::{PromptTemplate, Tokenizer};
+use tolmach_tokenize::{PromptTemplate, TemplateStrings, Tokenizer};
 
 const CHAT: &str = "/v1/chat/completions";
 const COMPLETIONS: &str = "/v1/completions";
@@ -295,6 +295,22 @@ fn errors_are_openais_and_name_the_field() {
     let huge = format!("{{\"model\": \"{}\"}}", "x".repeat(2000));
     assert_eq!(small.send("POST", CHAT, &json_type, &huge).status, 413);
     assert_eq!(server.get("/health").status, 200);
+}
+
+#[test]
+fn an_empty_prompt_is_refused_and_holds_nobody_up() {
+    let server = Server::start(None);
+    let strings = TemplateStrings { without_input: "{instruction}".into(), with_input: None, turn: None };
+    let template = PromptTemplate::own(strings).unwrap();
+    let base = server.registry.base(&demo()).unwrap();
+    server.registry.add("plain", &base, None, Some(template)).unwrap();
+    let answer = server.post(CHAT, &ask("plain", ""));
+    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("messages")));
+    for prompt in [json!(""), json!([]), json!([[]]), json!([""]), json!([99_999_999]), json!([-1])] {
+        let answer = server.post(COMPLETIONS, &json!({"model": "base", "prompt": prompt}));
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("prompt")), "{prompt}");
+    }
+    assert_eq!(server.post(CHAT, &ask("plain", "Hi")).status, 200);
 }
 
 #[test]
