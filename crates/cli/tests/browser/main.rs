@@ -8,8 +8,11 @@
 mod chat;
 mod chat_faults;
 mod chat_looks;
+mod report;
+mod review;
 mod server;
 mod tab;
 #[allow(dead_code, reason = "the other tests of the binary use the rest")]
 #[path = "../tiny/mod.rs"]
 mod tiny;
+mod training;
