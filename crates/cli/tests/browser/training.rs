@@ -87,8 +87,8 @@ fn a_training_is_seen_as_it_goes_on() {
         let live = tab.eval(&told(".said")).await;
         assert_eq!(live[0].as_str().unwrap().trim(), sides[0].as_str().unwrap().trim());
         tab.picture("training-live").await;
-        assert_eq!(tab.axe().await, Vec::<String>::new());
         assert_eq!(tab.complaints().await, Vec::<String>::new());
+        assert_eq!(tab.axe().await, Vec::<String>::new());
         drop(training);
     });
 }

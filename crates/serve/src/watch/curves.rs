@@ -207,8 +207,8 @@ mod tests {
         }
         assert_eq!(Curve::named("../secret"), None);
         let two = Drawing { curve: Curve::Loss, width: 640, russian: false };
-        let svg = two.svg(&[(series(30), None), (series(40), None)]);
-        assert!(svg.contains("step 30: 0.17; step 40: 0.12"), "{svg}");
+        let svg = two.svg(&[(series(30), None), (series(50), None)]);
+        assert!(svg.contains("step 30: 0.17; step 50: 0.10"), "{svg}");
         // The dots of both runs' evaluations, in their colours.
         for colour in ["#1D5FBF", "#C2410C"] {
             assert_eq!(svg.matches("<circle").count(), 4);
