@@ -124,7 +124,7 @@ impl LoraConfig {
 }
 
 /// The kind of a linear layer by its place in [`LINEAR_LAYERS`]: (name, inputs, outputs).
-fn linear_shapes(config: &Config, block: usize) -> [(String, usize, usize); 7] {
+pub(crate) fn linear_shapes(config: &Config, block: usize) -> [(String, usize, usize); 7] {
     let (c, f) = (config.hidden_size, config.intermediate_size);
     let (hd, kd) =
         (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);

@@ -351,7 +351,7 @@ impl<B: Backend> Decoder<B> {
         workspace.insert(ws)
     }
 
-    fn workspace_spec(&self, size: BatchSize, backward: bool) -> WorkspaceSpec {
+    pub(crate) fn workspace_spec(&self, size: BatchSize, backward: bool) -> WorkspaceSpec {
         let layers = self.blocks.len();
         WorkspaceSpec {
             ranks: (0..layers).map(|i| self.ranks(i)).collect(),

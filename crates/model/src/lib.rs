@@ -24,6 +24,7 @@ mod pickle;
 mod pickle_file;
 mod pickle_zip;
 mod sampling;
+mod shape;
 mod share;
 mod tensor_writer;
 
@@ -38,4 +39,5 @@ pub use error::{Error, Result};
 pub use generate::{Finish, Reply, generate, generate_all};
 pub use parameter::{Parameter, Side, Weight};
 pub use sampling::{Sampler, SamplingConfig, argmax, log_probabilities};
+pub use shape::{Shape, Trained};
 pub use tensor_writer::TensorWriter;

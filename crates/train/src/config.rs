@@ -1,6 +1,7 @@
 //! What the user writes in `[train]` of a recipe, or as flags. [`crate::TrainPlan`] makes it valid.
 
 use crate::error::Error;
+use crate::limit::MemoryLimit;
 use crate::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 use tolmach_tokenize::OverLong;
@@ -22,6 +23,9 @@ pub struct TrainConfig {
     /// Tokens that go through the model together; bounds the memory and changes nothing else.
     /// Without it: `max_seq_length`. Lower it when memory is short.
     pub micro_batch_tokens: Option<usize>,
+    /// What the run may take at its peak, as `8GiB`. Where that is not enough, blocks are computed again in
+    /// the backward instead of kept (the same bits, up to a third slower), then micro-batches get smaller.
+    pub memory: Option<MemoryLimit>,
     /// Longest example in tokens. Without it: 512, or the model's own limit where that is lower.
     pub max_seq_length: Option<usize>,
     /// Compute what examples begin with in common (the template's preamble) once per micro-batch: the
@@ -75,6 +79,7 @@ impl Default for TrainConfig {
             step_tokens: None,
             step_examples: None,
             micro_batch_tokens: None,
+            memory: None,
             max_seq_length: None,
             shared_prefix: true,
             over_long: OverLong::Drop,

@@ -16,6 +16,12 @@ pub enum Error {
     #[error("example {id}: none of its {tokens} tokens is trained")]
     NothingTrained { id: String, tokens: usize },
 
+    #[error(
+        "this training needs at least {least}, but may take {limit}: weights {weights}, what is trained {trained}, \
+         and the longest example with every block computed again"
+    )]
+    Memory { limit: String, least: String, weights: String, trained: String },
+
     #[error("the model has no trained tensor")]
     NothingToTrain,
 
@@ -64,6 +70,10 @@ impl Error {
                      --force starts over",
                 )
             }
+            Error::Memory { .. } => Some(
+                "a lower max_seq_length, a lower rank, fewer target or saved modules need less; so do base weights \
+                 of 16 bits",
+            ),
             Error::CorruptState { .. } => {
                 Some("--force starts over; a copy of the file from a backup would do too")
             }

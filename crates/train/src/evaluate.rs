@@ -1,9 +1,10 @@
 //! The loss on examples that are not trained on.
 
 use crate::error::Error;
+use crate::plan::asking_rows;
 use std::ops::ControlFlow;
 use tolmach_engine::Backend;
-use tolmach_model::{Batch, Decoder, Side, Workspace};
+use tolmach_model::{Batch, BatchSize, Decoder, Side, Workspace};
 use tolmach_tokenize::{PackedBatch, SharedPrefixes, StepSize, TokenExample, plan_steps};
 
 /// Mean loss per labelled token in nats (perplexity is its exponential); `None` if `progress`, which
@@ -38,6 +39,24 @@ pub fn mean_loss<B: Backend>(
         }
     }
     if count == 0 { Err(Error::NoExamples) } else { Ok(Some(sum / count as f64)) }
+}
+
+/// The largest micro-batch of [`mean_loss`] over `count` of the examples.
+pub fn largest_micro_batch(examples: &[TokenExample], count: usize, micro_batch_tokens: usize) -> BatchSize {
+    let examples = spread(examples, count);
+    let lengths: Vec<usize> = examples.iter().map(|e| e.len()).collect();
+    let order: Vec<usize> = (0..examples.len()).collect();
+    let alone = SharedPrefixes::none(examples.len());
+    let steps = plan_steps(&lengths, &alone, &order, StepSize::Examples(usize::MAX), micro_batch_tokens);
+    let batches = steps.iter().flat_map(|step| &step.micro_batches);
+    batches.fold(BatchSize::default(), |largest, batch| {
+        let sum = |of: fn(&TokenExample) -> usize| batch.iter().map(|&i| of(examples[i])).sum();
+        largest.max(BatchSize {
+            rows: sum(TokenExample::len),
+            queries: sum(asking_rows),
+            labelled: sum(TokenExample::trained_tokens),
+        })
+    })
 }
 
 /// The model's view of packed examples; `rows` and `targets` are [`PackedBatch::targets`].

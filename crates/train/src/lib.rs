@@ -10,10 +10,12 @@
 //! object and no callback registry: the loop reports through one closure. This crate knows neither
 //! text nor the command line.
 
+mod calibrate;
 mod config;
 mod error;
 mod evaluate;
 mod identity;
+mod limit;
 mod live;
 mod memory;
 mod metrics;
@@ -22,12 +24,14 @@ mod schedule;
 mod state;
 mod train;
 
+pub use calibrate::{Calibration, Prediction, calibrate};
 pub use config::TrainConfig;
 pub use error::Error;
 pub use evaluate::mean_loss;
 pub use identity::Identity;
+pub use limit::MemoryLimit;
 pub use live::Live;
-pub use memory::MemoryEstimate;
+pub use memory::{BaseWeights, Data, Fitted, Footprint, MemoryPlan, Stored, fit};
 pub use metrics::MetricsFile;
 pub use plan::TrainPlan;
 pub use schedule::Schedule;

@@ -1,53 +1,269 @@
-//! How much memory a training run takes, before it starts.
+//! How much memory a training run takes at its peak, before it starts; and what to do where that is too much.
+//!
+//! Counted is what the operating system counts as resident: the pages of memory-mapped weights too,
+//! though they give way when memory is short.
 
+use crate::config::TrainConfig;
+use crate::error::Error;
+use crate::evaluate::largest_micro_batch;
+use crate::limit::{MemoryLimit, shown};
 use crate::plan::TrainPlan;
-use tolmach_engine::Backend;
-use tolmach_engine::cpu::LOGITS;
-use tolmach_model::Decoder;
-
-/// Bytes, by what holds them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryEstimate {
-    /// The frozen base, as it lies on disk; memory-mapped, so it gives way when memory is short.
-    pub base: u64,
-    /// Trained tensors with gradients and AdamW's two moments (and the best weights, if kept).
-    pub trained: u64,
-    /// Activations of the largest micro-batch.
-    pub activations: u64,
-}
+use std::collections::HashSet;
+use tolmach_engine::cpu::gemm::packing_bytes;
+use tolmach_engine::cpu::{attention_bytes, logits_bytes};
+use tolmach_engine::{CpuBackend, Dtype};
+use tolmach_model::{BatchSize, Config, Shape, Trained};
+use tolmach_tokenize::TokenExample;
 
 /// Bytes of a value on the CPU.
 const SIZE: u64 = 4;
 
-impl MemoryEstimate {
-    /// `base` is the size of the weights on disk in bytes.
-    pub fn new<B: Backend>(model: &mut Decoder<B>, plan: &TrainPlan, base: u64) -> Self {
-        let trained: u64 = model.parameters_mut().iter().map(|p| p.len() as u64).sum();
-        let copies = 4 + u64::from(plan.keep_best);
-        let activations = SIZE * activation_values(model, plan.largest_micro_batch);
-        Self { base, trained: copies * SIZE * trained, activations }
-    }
+/// Bytes at the peak, by what holds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Frozen weights, memory-mapped and used in place.
+    pub mapped: u64,
+    /// Frozen weights in memory of their own.
+    pub owned: u64,
+    /// Trained tensors.
+    pub trained: u64,
+    pub gradients: u64,
+    /// AdamW's two.
+    pub moments: u64,
+    /// The best weights so far, where they are kept.
+    pub best: u64,
+    /// Kept for the backward: activations, and inputs of blocks to be computed again.
+    pub activations: u64,
+    /// Buffers that all blocks use in turn, and the residual stream.
+    pub scratch: u64,
+    /// Logits that exist at a time.
+    pub head: u64,
+    /// Of all threads: panels packed for products, attention's blocks.
+    pub packing: u64,
+    /// While a state or a result is written.
+    pub saving: u64,
+    /// The program itself, its tokenizer, the data.
+    pub program: u64,
+}
 
+impl MemoryPlan {
     pub fn total(&self) -> u64 {
-        self.base + self.trained + self.activations
+        let Self { mapped, owned, trained, gradients, moments, best, .. } = self;
+        let Self { activations, scratch, head, packing, saving, program, .. } = self;
+        [
+            mapped,
+            owned,
+            trained,
+            gradients,
+            moments,
+            best,
+            activations,
+            scratch,
+            head,
+            packing,
+            saving,
+            program,
+        ]
+        .into_iter()
+        .sum()
     }
 }
 
-/// Values in the buffers of one micro-batch: what `tolmach_model`'s workspace holds.
-fn activation_values<B: Backend>(model: &Decoder<B>, (rows, labelled): (usize, usize)) -> u64 {
-    let config = &model.config;
-    let (c, f, h) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
-    let (q, kv) = (h * config.head_dim, config.num_key_value_heads * config.head_dim);
-    let ranks = model.blocks.iter().map(|b| b.linear_layers().map(|l| l.lora.as_ref().map_or(0, |x| x.rank)));
-    let (mut of_ranks, mut widest_rank) = (0, 0);
-    for ranks in ranks {
-        of_ranks += ranks.iter().sum::<usize>();
-        widest_rank = ranks.into_iter().fold(widest_rank, usize::max);
+/// The base's weights in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseWeights {
+    /// Of the linear layers.
+    pub linear: Stored,
+    pub embedding: Stored,
+    /// Of a head of its own; `None` where it is the embedding.
+    pub head: Option<Stored>,
+}
+
+/// Weights as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub bytes: u64,
+    pub mapped: bool,
+}
+
+impl BaseWeights {
+    /// Memory-mapped weights; `dtype` tells the type of each tensor.
+    ///
+    /// # Errors
+    /// Those of `dtype`.
+    pub fn mapped<E>(shape: &Shape, dtype: impl Fn(&str) -> Result<Dtype, E>) -> Result<Self, E> {
+        let stored = |name: &str, rows: usize, cols: usize| {
+            Ok(Stored { bytes: (rows * cols * dtype(name)?.size()) as u64, mapped: true })
+        };
+        let (v, c) = (shape.config.vocab_size, shape.config.hidden_size);
+        let mut linear = Stored { bytes: 0, mapped: true };
+        for (name, rows, cols) in shape.linear_layers() {
+            linear.bytes += stored(&format!("{name}.weight"), rows, cols)?.bytes;
+        }
+        let head = (!shape.config.tie_word_embeddings).then(|| stored("lm_head.weight", v, c)).transpose()?;
+        Ok(Self { linear, embedding: stored("model.embed_tokens.weight", v, c)?, head })
     }
-    let kept = model.blocks.len() * (2 * c + 2 * q + 2 * kv + h + 2 * f) + of_ranks;
-    let dropout = if model.has_dropout() { 2 * c.max(f).max(q) } else { 0 };
-    let scratch = 2 * c + 4 * f + 2 * q + 2 * kv + widest_rank + dropout;
-    let stream = 2 * c + config.head_dim; // the residual stream, its gradient, the table of RoPE
-    let head = 4 * c * labelled + (labelled * config.vocab_size).min(LOGITS.max(config.vocab_size));
-    (rows * (kept + scratch + stream) + head) as u64
+}
+
+/// What a run's memory follows from, beside its plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint<'a> {
+    pub shape: Shape<'a>,
+    pub base: BaseWeights,
+    /// Resident before the model is loaded: the program, the tokenizer, the data.
+    pub program: u64,
+    pub threads: usize,
+}
+
+impl Footprint<'_> {
+    /// The peak of a run that computes so many blocks again.
+    pub fn memory(&self, plan: &TrainPlan, data: &Data, recompute: usize) -> MemoryPlan {
+        let (shape, config) = (&self.shape, self.shape.config);
+        let tensors = shape.trained_tensors();
+        let trained = SIZE * tensors.iter().sum::<usize>() as u64;
+        let largest = SIZE * tensors.into_iter().max().unwrap_or(0) as u64;
+        let (train, eval) = (plan.largest_micro_batch, data.evaluation(plan));
+        let spec = shape.workspace(train, Some(recompute));
+        let alone = |size: BatchSize| shape.workspace(size, None).scratch_values::<CpuBackend>(config);
+        let beyond = alone(eval.max(train)) - alone(train);
+        let labelled = train.labelled.max(eval.labelled);
+        let (mapped, owned) = self.weights(data);
+        MemoryPlan {
+            mapped,
+            owned,
+            trained,
+            gradients: trained,
+            moments: 2 * trained,
+            best: if plan.keep_best { trained } else { 0 },
+            activations: SIZE * spec.kept_values::<CpuBackend>(config) as u64,
+            scratch: SIZE * (spec.scratch_values::<CpuBackend>(config) + beyond) as u64,
+            head: logits_bytes(labelled, config.vocab_size) as u64,
+            packing: self.packing(train.max(eval)),
+            saving: largest,
+            program: self.program,
+        }
+    }
+
+    /// Bytes of frozen weights: mapped, and owned.
+    fn weights(&self, data: &Data) -> (u64, u64) {
+        if matches!(self.shape.trained, Trained::All) {
+            return (0, 0); // their dense copies are what is trained
+        }
+        let BaseWeights { linear, embedding, head } = self.base;
+        let (copied, _) = self.shape.trains_ends();
+        let whole = copied || head.is_none() || !embedding.mapped;
+        let embedding = if whole { embedding } else { self.touched(embedding, data) };
+        let parts = [Some(linear), Some(embedding), head];
+        let sum = |mapped| parts.iter().flatten().filter(|s| s.mapped == mapped).map(|s| s.bytes).sum();
+        (sum(true), sum(false))
+    }
+
+    /// The pages of an embedding that the data's tokens lie on: the kernel maps 64 KiB around a fault.
+    fn touched(&self, embedding: Stored, data: &Data) -> Stored {
+        const AROUND: u64 = 64 << 10;
+        let row = embedding.bytes / self.shape.config.vocab_size.max(1) as u64;
+        let pages: HashSet<u64> = data
+            .tokens()
+            .flat_map(|id| (id * row / AROUND)..=((id + 1) * row).saturating_sub(1) / AROUND)
+            .collect();
+        Stored { bytes: (pages.len() as u64 * AROUND).min(embedding.bytes), ..embedding }
+    }
+
+    /// Bytes that the threads' own buffers grow to.
+    fn packing(&self, size: BatchSize) -> u64 {
+        let Config { hidden_size: c, vocab_size: v, .. } = *self.shape.config;
+        let t = size.rows;
+        let mut products = Vec::new();
+        for (_, outputs, inputs) in self.shape.linear_layers().take(7) {
+            products.extend([(t, outputs, inputs), (t, inputs, outputs)]);
+            if matches!(self.shape.trained, Trained::All) {
+                products.push((outputs, inputs, t));
+            }
+        }
+        let logits = logits_bytes(size.labelled, v) / (4 * v.max(1));
+        products.extend([(logits, v, c), (logits, c, v)]);
+        let (embedding, head) = self.shape.trains_ends();
+        if head || (embedding && self.shape.config.tie_word_embeddings) {
+            products.push((v, c, logits));
+        }
+        let buffers = products.into_iter().map(|(m, n, k)| packing_bytes(m, n, k));
+        let [common, own] = buffers.fold([0, 0], |[a, b], [c, d]| [a.max(c), b.max(d)]);
+        let Config { num_attention_heads, num_key_value_heads, head_dim, .. } = *self.shape.config;
+        let attention = attention_bytes(t, head_dim, num_attention_heads / num_key_value_heads);
+        (self.threads * (common + own + attention)) as u64
+    }
+
+    /// Bytes on disk while the state is replaced: the old one, the new one, and the result beside them.
+    pub fn disk(&self, plan: &TrainPlan) -> u64 {
+        let trained = SIZE * self.shape.trained_tensors().iter().sum::<usize>() as u64;
+        let state = trained * if plan.keep_best { 4 } else { 3 };
+        2 * state + trained
+    }
+}
+
+/// What is trained and evaluated on.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    pub train: &'a [TokenExample],
+    pub validation: &'a [TokenExample],
+}
+
+impl Data<'_> {
+    fn tokens(&self) -> impl Iterator<Item = u64> {
+        let examples = self.train.iter().chain(self.validation);
+        examples.flat_map(|e| e.input_ids.iter().map(|&id| u64::from(id)))
+    }
+
+    fn evaluation(&self, plan: &TrainPlan) -> BatchSize {
+        largest_micro_batch(self.validation, plan.eval_examples, plan.micro_batch_tokens)
+    }
+}
+
+/// A run that fits.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    pub plan: TrainPlan,
+    /// Blocks to be computed again.
+    pub recompute: usize,
+    pub memory: MemoryPlan,
+}
+
+/// The plan of a run within `limit`: everything is kept if that fits, else some blocks are computed again, else
+/// all, else the micro-batches get smaller (a step stays the same). Without a limit everything is kept.
+///
+/// # Errors
+/// Those of [`TrainPlan::new`]; the least that would do is still above the limit.
+pub fn fit(
+    config: &TrainConfig,
+    max_seq_length: usize,
+    data: &Data,
+    footprint: &Footprint,
+    limit: Option<MemoryLimit>,
+) -> Result<Fitted, Error> {
+    let mut config = config.clone();
+    let longest = data.train.iter().map(TokenExample::len).max().unwrap_or(0);
+    loop {
+        let plan = TrainPlan::new(&config, max_seq_length, data.train, data.validation.len())?;
+        let Some(MemoryLimit(limit)) = limit else {
+            let memory = footprint.memory(&plan, data, 0);
+            return Ok(Fitted { plan, recompute: 0, memory });
+        };
+        let most = footprint.shape.most_recompute();
+        let fits = |blocks: usize| footprint.memory(&plan, data, blocks).total() <= limit;
+        // One block computed again saves nothing: its activations are still there.
+        if let Some(recompute) = (0..=most).find(|&blocks| blocks != 1 && fits(blocks)) {
+            let memory = footprint.memory(&plan, data, recompute);
+            return Ok(Fitted { plan, recompute, memory });
+        }
+        if plan.micro_batch_tokens <= longest {
+            let memory = footprint.memory(&plan, data, most);
+            return Err(Error::Memory {
+                limit: shown(limit),
+                least: shown(memory.total()),
+                weights: shown(memory.mapped + memory.owned),
+                trained: shown(memory.trained + memory.gradients + memory.moments + memory.best),
+            });
+        }
+        config.micro_batch_tokens = Some((plan.micro_batch_tokens / 2).max(longest));
+    }
 }

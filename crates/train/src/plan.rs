@@ -4,7 +4,8 @@ use crate::config::{DEFAULT_STEP_TOKENS, DEFAULT_WARMUP_RATIO, TrainConfig, conf
 use crate::error::Error;
 use crate::schedule::Schedule;
 use std::collections::HashSet;
-use tolmach_tokenize::{SharedPrefixes, StepPlan, StepSize, TokenExample, epoch_order, plan_steps};
+use tolmach_model::BatchSize;
+use tolmach_tokenize::{IGNORED, SharedPrefixes, StepPlan, StepSize, TokenExample, epoch_order, plan_steps};
 
 /// A valid training run: flat, every default resolved, every number derived.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +48,8 @@ pub struct TrainPlan {
     pub trained_tokens: usize,
     /// Rows that go through the model in the whole run: `tokens` less what is shared.
     pub rows: usize,
-    /// The largest micro-batch: its rows, and the most labelled tokens of one (not always the same).
-    pub largest_micro_batch: (usize, usize),
+    /// The most rows, rows that ask in the last block and labelled ones of a micro-batch (not always the same).
+    pub largest_micro_batch: BatchSize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl TrainPlan {
             tokens: 0,
             trained_tokens: 0,
             rows: 0,
-            largest_micro_batch: (0, 0),
+            largest_micro_batch: BatchSize::default(),
         };
         plan.lay_out_epochs(config, examples);
         plan.warmup_steps = match (config.warmup_steps, config.warmup_ratio) {
@@ -133,6 +134,7 @@ impl TrainPlan {
     fn lay_out_epochs(&mut self, config: &TrainConfig, examples: &[TokenExample]) {
         let lengths: Vec<usize> = examples.iter().map(TokenExample::len).collect();
         let trained: Vec<usize> = examples.iter().map(TokenExample::trained_tokens).collect();
+        let queries: Vec<usize> = examples.iter().map(asking_rows).collect();
         let more = |plan: &Self| match config.max_steps {
             Some(max) => plan.steps < max,
             None => plan.epochs.len() < config.epochs,
@@ -143,13 +145,14 @@ impl TrainPlan {
             let left = config.max_steps.map_or(usize::MAX, |max| max - self.steps);
             for step in steps.iter().take(left) {
                 for batch in &step.micro_batches {
-                    let labelled = batch.iter().map(|&i| trained[i]).sum();
+                    let sum = |of: &[usize]| batch.iter().map(|&i| of[i]).sum::<usize>();
+                    let labelled = sum(&trained);
                     let rows = self.rows_of(batch, &lengths);
-                    self.tokens += batch.iter().map(|&i| lengths[i]).sum::<usize>();
+                    self.tokens += sum(&lengths);
                     self.rows += rows;
                     self.trained_tokens += labelled;
-                    let (most, most_labelled) = self.largest_micro_batch;
-                    self.largest_micro_batch = (most.max(rows), most_labelled.max(labelled));
+                    let size = BatchSize { rows, queries: sum(&queries), labelled };
+                    self.largest_micro_batch = self.largest_micro_batch.max(size);
                 }
                 self.steps += 1;
             }
@@ -207,6 +210,12 @@ impl TrainPlan {
     }
 }
 
+/// Rows of an example from the first one on whose next token is trained.
+pub(crate) fn asking_rows(example: &TokenExample) -> usize {
+    let first = example.labels.iter().skip(1).position(|&label| label != IGNORED);
+    first.map_or(0, |row| example.len() - row)
+}
+
 fn check_examples(examples: &[TokenExample]) -> Result<(), Error> {
     if examples.is_empty() {
         return Err(Error::NoExamples);
@@ -255,7 +264,7 @@ mod tests {
         let plan = plan(&in_steps_of(8)).unwrap();
         assert_eq!((plan.steps, plan.epochs.len()), (9, 3)); // 8 + 8 + 4 examples, three times
         assert_eq!((plan.tokens, plan.trained_tokens), (600, 480));
-        assert_eq!(plan.largest_micro_batch, (60, 48)); // six of ten tokens fit in 64
+        assert_eq!(plan.largest_micro_batch, BatchSize { rows: 60, queries: 54, labelled: 48 }); // six of ten tokens fit in 64
         assert_eq!(plan.warmup_steps, 1); // 3 % of 9, rounded up
         assert_eq!((plan.place(0), plan.place(3), plan.place(8)), ((0, 0), (1, 0), (2, 2)));
         assert_eq!([0, 3, 9].map(|s| plan.epochs_done(s)), [0.0, 1.0, 3.0]);
@@ -269,7 +278,7 @@ mod tests {
         // One of ten tokens is shared. Of eight examples seven fill a micro-batch (10 + 6 · 9 rows) and save
         // six tokens; the steps of 8, 8 and 4 examples save 6, 6 and 3.
         assert_eq!(plan.rows, 600 - 3 * (6 + 6 + 3));
-        assert_eq!(plan.largest_micro_batch, (64, 56));
+        assert_eq!(plan.largest_micro_batch, BatchSize { rows: 64, queries: 63, labelled: 56 });
     }
 
     #[test]

@@ -257,14 +257,19 @@ pub fn train<B: Backend>(
 }
 
 /// The norm of all gradients together.
-fn gradient_norm<B: Backend>(model: &mut Decoder<B>) -> f64 {
+pub(crate) fn gradient_norm<B: Backend>(model: &mut Decoder<B>) -> f64 {
     let backend = Arc::clone(&model.backend);
     model.parameters_mut().iter().map(|p| backend.sum_squares(&p.grad, p.len())).sum::<f64>().sqrt()
 }
 
 /// One AdamW update of every trained tensor. As in Hugging Face's Trainer norms are not decayed (a
 /// Llama has no biases); LoRA's matrices, embeddings and heads are.
-fn update<B: Backend>(model: &mut Decoder<B>, state: &mut State<B>, plan: &TrainPlan, grad_scale: f64) {
+pub(crate) fn update<B: Backend>(
+    model: &mut Decoder<B>,
+    state: &mut State<B>,
+    plan: &TrainPlan,
+    grad_scale: f64,
+) {
     let backend = Arc::clone(&model.backend);
     let step = state.progress.step;
     for (parameter, (m, v)) in model.parameters_mut().into_iter().zip(&mut state.moments) {

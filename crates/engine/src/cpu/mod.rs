@@ -19,6 +19,7 @@ mod swiglu;
 #[cfg(test)]
 mod tests;
 
+pub use attention::scratch_bytes as attention_bytes;
 pub use head::LOGITS;
 
 use crate::FrozenMatrix;
@@ -37,6 +38,11 @@ impl CpuBackend {
     pub fn new() -> Self {
         Self::default()
     }
+}
+
+/// Bytes of the logits that exist at a time, of `labelled` rows.
+pub fn logits_bytes(labelled: usize, vocab: usize) -> usize {
+    size_of::<f32>() * head::rows_per_run(labelled, vocab).min(labelled) * vocab
 }
 
 type Buffer = Vec<f32>;

@@ -114,7 +114,9 @@ fn a_workspace_holds_what_it_is_said_to_hold() {
         assert_eq!(ws.kept.len(), LAYERS - 1 - shared.saturating_sub(1), "{recompute}");
         assert_eq!(ws.inputs.len(), shared.saturating_sub(1), "{recompute}");
         let ropes = (20 + 9) * 6;
-        assert_eq!(spec.values::<CpuBackend>(&model.config), ws.values(&backend) + ropes, "{recompute}");
+        let (kept, scratch) =
+            (spec.kept_values::<CpuBackend>(&model.config), spec.scratch_values::<CpuBackend>(&model.config));
+        assert_eq!(kept + scratch, ws.values(&backend) + ropes, "{recompute}");
     }
 }
 

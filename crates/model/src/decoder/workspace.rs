@@ -134,13 +134,17 @@ impl WorkspaceSpec {
         [t * width, back(t), m * width, back(m), n * width, n * width, back(n), back(n)]
     }
 
-    /// Values of all buffers of such a workspace, with the RoPE tables that a pass makes.
-    pub fn values<B: Backend>(&self, config: &Config) -> usize {
+    /// Values of what is kept for the backward: activations, and inputs of blocks to be computed again.
+    pub fn kept_values<B: Backend>(&self, config: &Config) -> usize {
         let kept: usize = self.kept().iter().map(|&(rows, r)| Kept::<B>::values(config, rows, r)).sum();
-        let inputs = self.keeping().inputs() * self.size.rows * config.hidden_size;
+        kept + self.keeping().inputs() * self.size.rows * config.hidden_size
+    }
+
+    /// Values of all other buffers, with the RoPE tables that a pass makes.
+    pub fn scratch_values<B: Backend>(&self, config: &Config) -> usize {
         let rope = (self.size.rows + self.size.queries) * config.head_dim;
         let streams: usize = self.streams(config.hidden_size).iter().sum();
-        kept + inputs + rope + streams + Scratch::<B>::values(config, self.scratch())
+        rope + streams + Scratch::<B>::values(config, self.scratch())
     }
 }
 

@@ -38,6 +38,15 @@ fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     result
 }
 
+/// Bytes that a thread's backward over a segment of so many keys holds: the layouts of keys and values, a
+/// block's scores, and the gradients of one group of heads.
+pub fn scratch_bytes(keys: usize, head_dim: usize, group: usize) -> usize {
+    let (stride, padded) = (Task::key_stride(keys), head_dim.next_multiple_of(product::COLUMNS));
+    let layouts = 2 * head_dim * stride + keys * padded;
+    let block = BLOCK * (2 * stride + 3 * padded);
+    size_of::<f32>() * (layouts + block + group * 2 * keys * padded)
+}
+
 /// Cut the first `len` values off the scratch memory.
 fn cut<'a>(scratch: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     scratch.split_off_mut(..len).expect("the caller counted the scratch memory")

@@ -70,24 +70,36 @@ struct Plan<'a> {
 }
 
 pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
-    let threads = p.threads();
-    let rows = Side { operand: &p.a, lines: p.m, width: kernel.mr };
-    let cols = Side { operand: &p.b, lines: p.n, width: kernel.nr };
-    let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS;
-    // The longest task's time per depth, when the first side is cut.
-    let cost = |own: &Side, common: &Side| {
-        let (own, common) = (own.part(threads), common.padded());
-        own * common + PACKING * (own + common)
-    };
-    let by_rows = cost(&rows, &cols);
-    let by_cols = cost(&cols, &rows);
-    let cut = if in_place || (by_cols, p.m) <= (by_rows, p.n) { Cut::Cols } else { Cut::Rows };
-    let (own, common) = if cut == Cut::Cols { (cols, rows) } else { (rows, cols) };
-    let most = if in_place { IN_PLACE_DEPTH } else { DEPTH };
-    let granule = p.a.granule().max(p.b.granule()).max(16);
-    let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(granule);
-    let plan = Plan { kernel, p, out, threads, cut, own, common, depth, in_place };
-    if threads <= FEW_THREADS { plan.each_alone() } else { plan.together() }
+    let plan = Plan::new(kernel, out, p);
+    if plan.threads <= FEW_THREADS { plan.each_alone() } else { plan.together() }
+}
+
+/// Values of the buffers that each thread of a product holds: of the common operand, and of its own.
+pub fn buffer_values(kernel: &Kernel, p: &Product<'_>) -> [usize; 2] {
+    let plan = Plan::new(kernel, Output { c: std::ptr::null_mut(), row_stride: 0, col_stride: 0 }, p);
+    [plan.common.padded() * plan.depth, plan.largest().min(plan.own.padded()) * plan.depth]
+}
+
+impl<'a> Plan<'a> {
+    fn new(kernel: &'a Kernel, out: Output, p: &'a Product<'a>) -> Self {
+        let threads = p.threads();
+        let rows = Side { operand: &p.a, lines: p.m, width: kernel.mr };
+        let cols = Side { operand: &p.b, lines: p.n, width: kernel.nr };
+        let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS;
+        // The longest task's time per depth, when the first side is cut.
+        let cost = |own: &Side, common: &Side| {
+            let (own, common) = (own.part(threads), common.padded());
+            own * common + PACKING * (own + common)
+        };
+        let by_rows = cost(&rows, &cols);
+        let by_cols = cost(&cols, &rows);
+        let cut = if in_place || (by_cols, p.m) <= (by_rows, p.n) { Cut::Cols } else { Cut::Rows };
+        let (own, common) = if cut == Cut::Cols { (cols, rows) } else { (rows, cols) };
+        let most = if in_place { IN_PLACE_DEPTH } else { DEPTH };
+        let granule = p.a.granule().max(p.b.granule()).max(16);
+        let depth = p.k.div_ceil(p.k.div_ceil(most)).next_multiple_of(granule);
+        Plan { kernel, p, out, threads, cut, own, common, depth, in_place }
+    }
 }
 
 impl Plan<'_> {

@@ -14,6 +14,11 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Bytes of the buffer that a request for `len` values leaves behind.
+pub fn held_bytes(len: usize) -> usize {
+    len.div_ceil(LINE).next_power_of_two() * size_of::<Line>()
+}
+
 /// Run `f` with a buffer of `len` values of unspecified content, aligned to a cache line.
 pub fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();

@@ -81,6 +81,17 @@ pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b
     product(Kernel::best(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
 }
 
+/// Bytes of the packing buffers that each thread holds after a product `[m, k] · [k, n]` with many rows of
+/// both: what it takes beside its operands.
+pub fn packing_bytes(m: usize, n: usize, k: usize) -> [usize; 2] {
+    if m == 0 || n == 0 || k == 0 {
+        return [0, 0];
+    }
+    let (a, b) = (Operand::new(&[], Layout::Lines, k), Operand::new(&[], Layout::Lines, k));
+    let product = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
+    blocked::buffer_values(Kernel::best(), &product).map(buffer::held_bytes)
+}
+
 /// The instruction set that products run on here.
 pub fn simd_level() -> &'static str {
     Kernel::best().name
