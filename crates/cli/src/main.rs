@@ -8,6 +8,7 @@ mod commands;
 mod hub;
 mod interrupt;
 mod loading;
+mod machine;
 mod peak_memory;
 mod recipe;
 mod report;
@@ -38,6 +39,7 @@ enum Command {
     Score(commands::score::Args),
     Dataset(commands::dataset::Args),
     Inspect(commands::inspect::Args),
+    Plan(commands::plan::Args),
     Train(commands::train::Args),
     Eval(commands::eval::Args),
     Merge(commands::merge::Args),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Score(args) => commands::score::run(&args, &ui),
         Command::Dataset(args) => commands::dataset::run(args, &ui),
         Command::Inspect(args) => commands::inspect::run(args, &ui),
+        Command::Plan(args) => commands::plan::run(args, &ui),
         Command::Train(args) => commands::train::run(args, &ui),
         Command::Eval(args) => commands::eval::run(args, &ui),
         Command::Merge(args) => commands::merge::run(args, &ui),

@@ -147,6 +147,20 @@ impl FrozenMatrix {
         Ok(Self { rows, cols, format, storage: Storage::Mapped { map, offset, len } })
     }
 
+    /// Zeros that take up no memory until they are written, which is never: for trials of shapes.
+    ///
+    /// # Errors
+    /// Rows are no whole blocks; the system gives no address space.
+    pub fn zeros(rows: usize, cols: usize, format: impl Into<Format>) -> Result<Self, StorageError> {
+        let format = format.into();
+        let len = bytes_of(rows, cols, format)?;
+        let map = memmap2::MmapMut::map_anon(len.max(1)).and_then(memmap2::MmapMut::make_read_only);
+        match map {
+            Ok(map) => Self::from_map(rows, cols, format, Arc::new(map), 0),
+            Err(_) => Self::from_bytes(rows, cols, format, &[]),
+        }
+    }
+
     /// From f32 values.
     ///
     /// # Errors
@@ -166,6 +180,17 @@ impl FrozenMatrix {
 
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// The same matrix in blocks of few bits, in memory of its own.
+    ///
+    /// # Errors
+    /// Rows are no whole blocks.
+    pub fn quantized(&self, block: BlockType) -> Result<Self, StorageError> {
+        let (rows, cols) = (self.rows, self.cols);
+        bytes_of(rows, cols, block.into())?;
+        let bytes = block.encode_all(rows, cols, |row, out| self.unpack(row, 0, out));
+        Self::from_bytes(rows, cols, block, &bytes)
     }
 
     /// All bytes, row-major, little-endian; not aligned to more than one byte.

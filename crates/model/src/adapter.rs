@@ -2,11 +2,13 @@
 
 use crate::block::Block;
 use crate::build::{LoraConfig, new_lora};
-use crate::checkpoint::{Checkpoint, NamedTensor, write_tensors};
+use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
+use crate::parameter::Parameter;
+use crate::tensor_writer::TensorWriter;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use tolmach_engine::{Backend, Dtype};
@@ -195,25 +197,27 @@ impl<B: Backend> Decoder<B> {
 
     fn write_adapter(&mut self, folder: &Path, info: &AdapterInfo, step: Option<usize>) -> Result<()> {
         let backend = Arc::clone(&self.backend);
-        let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+        let mut metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         metadata.extend(self.fingerprint.clone().map(|f| (BASE_KEY.to_string(), f)));
         metadata.extend(step.map(|step| (STEP_KEY.to_string(), step.to_string())));
         let tied = matches!(self.head, Head::Tied);
-        let mut tensors: Vec<NamedTensor> = self
-            .parameters_mut()
-            .into_iter()
-            .map(|p| NamedTensor {
-                name: p.name.clone(),
-                shape: vec![p.rows, p.cols],
-                values: p.to_f32(&backend),
-            })
-            .collect();
-        if let Some(table) = tensors.iter().find(|t| tied && t.name == EMBEDDING) {
-            let (shape, values) = (table.shape.clone(), table.values.clone());
-            tensors.push(NamedTensor { name: TIED_HEAD.into(), shape, values }); // PEFT writes it twice
+        let parameters = self.parameters_mut();
+        let mut tensors: Vec<(&str, &Parameter<B>)> =
+            parameters.iter().map(|p| (p.name.as_str(), &**p)).collect();
+        if let Some(&(_, table)) = tensors.iter().find(|(name, _)| tied && *name == EMBEDDING) {
+            tensors.push((TIED_HEAD, table)); // PEFT writes it twice
         }
+        tensors.sort_by_key(|(name, _)| *name);
+        let shapes: Vec<[usize; 2]> = tensors.iter().map(|(_, p)| [p.rows, p.cols]).collect();
+        let header: Vec<(&str, &[usize])> =
+            tensors.iter().zip(&shapes).map(|((name, _), shape)| (*name, &shape[..])).collect();
         // Weights first: a folder with a config is then a whole adapter.
-        write_tensors(&folder.join(ADAPTER_WEIGHTS), &tensors, Dtype::F32, metadata)?;
+        let path = folder.join(ADAPTER_WEIGHTS);
+        let mut file = TensorWriter::create(&path, &header, Dtype::F32, &metadata)?;
+        for (_, parameter) in tensors {
+            file.push(&parameter.to_f32(&backend))?;
+        }
+        file.commit()?;
         let path = folder.join(ADAPTER_CONFIG);
         let text = format!("{:#}\n", info.to_json());
         tolmach_durable::write(&path, text).map_err(|source| Error::Write { path, source })

@@ -1,18 +1,19 @@
 //! Making a decoder: from a folder, at random, with LoRA, for full training; and writing one.
 
 use crate::block::{Block, LINEAR_LAYERS};
-use crate::checkpoint::{Checkpoint, NamedTensor, write_tensors};
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
 use crate::init;
 use crate::linear::{Linear, Lora};
-use crate::parameter::{NormWeight, Parameter, Weight};
+use crate::parameter::{NormWeight, Parameter, Side, Weight};
+use crate::tensor_writer::TensorWriter;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tolmach_engine::{Backend, Dtype, FrozenMatrix};
+use tolmach_engine::{Backend, BlockType, Dtype, FrozenMatrix, Mat};
 
 /// What LoRA adds, and where; the section `[lora]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,13 +142,30 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// Anything missing, misshapen or unsupported in `config.json` or the weights.
     pub fn load(backend: Arc<B>, folder: &Path) -> Result<Self> {
+        Self::load_as(backend, folder, None)
+    }
+
+    /// [`Decoder::load`] with the blocks' linear layers quantised, one matrix after the other, if `quantize` says
+    /// so; embedding, head and norms stay as they are.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::load`]; a layer whose rows are no whole blocks.
+    pub fn load_as(backend: Arc<B>, folder: &Path, quantize: Option<BlockType>) -> Result<Self> {
         if !folder.is_dir() {
             let reason = if folder.is_file() { "it is a file" } else { "there is no such folder" }.into();
             return Err(Error::NoModel { path: folder.to_path_buf(), reason });
         }
         let config = Config::read(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open_folder(folder)?;
-        let matrix = |name: &str, rows, cols| checkpoint.matrix(name, rows, cols);
+        let matrix = |name: &str, rows, cols| {
+            let stored = checkpoint.matrix(name, rows, cols)?;
+            let Some(block) = quantize.filter(|_| name.starts_with("model.layers.")) else {
+                return Ok(stored);
+            };
+            let small = stored.quantized(block);
+            checkpoint.release(name);
+            small.map_err(|e| Error::Quantize { name: name.into(), reason: e.to_string() })
+        };
         let vector = |name: &str, len| checkpoint.values(name, &[len]);
         let mut model = Self::from_weights(backend, config, &matrix, &vector)?;
         model.fingerprint = Some(checkpoint.fingerprint());
@@ -288,36 +306,34 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, folder: &Path, dtype: Dtype) -> Result<()> {
-        let mut tensors = Vec::new();
-        let mut push = |name: &str, shape: Vec<usize>, buffer: &B::Buffer| {
-            let mut values = vec![0.0; shape.iter().product()];
-            self.backend.download(buffer, &mut values);
-            tensors.push(NamedTensor { name: name.into(), shape, values });
-        };
         let (v, c) = (self.config.vocab_size, self.config.hidden_size);
-        let mut weight = |name: &str, weight: &Weight<B>, rows: usize, cols: usize| match weight {
-            Weight::Trained { parameter, base: None } => push(name, vec![rows, cols], &parameter.value),
-            Weight::Trained { base: Some(m), .. } | Weight::Frozen(m) => {
-                push(name, vec![rows, cols], &self.backend.dense(m));
-            }
-        };
-        weight("model.embed_tokens.weight", &self.embed_tokens, v, c);
-        for block in &self.blocks {
-            for layer in block.linear_layers() {
-                weight(&format!("{}.weight", layer.name), &layer.weight, layer.outputs, layer.inputs);
-            }
+        let mut pieces: Vec<(String, Vec<usize>, Mat<B>)> = Vec::new();
+        pieces.push(("model.embed_tokens.weight".into(), vec![v, c], self.embed_tokens.mat(Side::Base)));
+        for layer in self.blocks.iter().flat_map(Block::linear_layers) {
+            let name = format!("{}.weight", layer.name);
+            pieces.push((name, vec![layer.outputs, layer.inputs], layer.weight.mat(Side::Base)));
         }
-        if let (Head::Own(w), false) = (&self.head, self.config.tie_word_embeddings) {
-            weight("lm_head.weight", w, v, c);
+        if let (Head::Own(weight), false) = (&self.head, self.config.tie_word_embeddings) {
+            pieces.push(("lm_head.weight".into(), vec![v, c], weight.mat(Side::Base)));
         }
-        for block in &self.blocks {
-            for norm in [&block.input_layernorm, &block.post_attention_layernorm] {
-                push(&norm.parameter.name, vec![c], &norm.parameter.value);
+        let norms = self.blocks.iter().flat_map(|b| [&b.input_layernorm, &b.post_attention_layernorm]);
+        for norm in norms.chain([&self.norm]) {
+            pieces.push((norm.parameter.name.clone(), vec![c], Mat::Dense(&norm.parameter.value)));
+        }
+        pieces.sort_by(|a, b| a.0.cmp(&b.0));
+        let header: Vec<(&str, &[usize])> =
+            pieces.iter().map(|(name, shape, _)| (name.as_str(), &shape[..])).collect();
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        let mut file = TensorWriter::create(&folder.join("model.safetensors"), &header, dtype, &metadata)?;
+        for (_, shape, mat) in &pieces {
+            let mut values = vec![0.0; shape.iter().product()];
+            match mat {
+                Mat::Dense(buffer) => self.backend.download(buffer, &mut values),
+                Mat::Frozen(matrix) => self.backend.download(&self.backend.dense(matrix), &mut values),
             }
+            file.push(&values)?;
         }
-        push(&self.norm.parameter.name, vec![c], &self.norm.parameter.value);
-        let path = folder.join("model.safetensors");
-        write_tensors(&path, &tensors, dtype, HashMap::from([("format".into(), "pt".into())]))?;
+        file.commit()?;
         let mut config = self.config.to_json();
         config["torch_dtype"] = match dtype {
             Dtype::F32 => "float32",

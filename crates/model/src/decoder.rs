@@ -351,6 +351,11 @@ impl<B: Backend> Decoder<B> {
         workspace.insert(ws)
     }
 
+    /// Make the workspace for training passes up to this size at once, rather than as they grow.
+    pub fn reserve(&self, workspace: &mut Option<Workspace<B>>, size: BatchSize) {
+        self.fit(workspace, size, true);
+    }
+
     pub(crate) fn workspace_spec(&self, size: BatchSize, backward: bool) -> WorkspaceSpec {
         let layers = self.blocks.len();
         WorkspaceSpec {

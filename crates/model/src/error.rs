@@ -49,6 +49,9 @@ pub enum Error {
     #[error("token id {id} is outside the model's vocabulary of {vocab}")]
     TokenId { id: u32, vocab: usize },
 
+    #[error("{name} cannot be quantised: {reason}")]
+    Quantize { name: String, reason: String },
+
     #[error("{tokens} tokens do not fit: {limit}")]
     TooLong { tokens: usize, limit: String },
 }
@@ -74,6 +77,7 @@ impl Error {
             Error::Lora(_) => Some(
                 "target modules are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj or all-linear",
             ),
+            Error::Quantize { .. } => Some("train over the weights as they are (no quantize), or as q8_0"),
             Error::TokenId { .. } => Some("the tokenizer or the token file belongs to another model"),
             _ => None,
         }

@@ -11,7 +11,7 @@ use crate::plan::TrainPlan;
 use std::collections::HashSet;
 use tolmach_engine::cpu::gemm::packing_bytes;
 use tolmach_engine::cpu::{attention_bytes, logits_bytes};
-use tolmach_engine::{CpuBackend, Dtype};
+use tolmach_engine::{BlockType, CpuBackend, Dtype};
 use tolmach_model::{BatchSize, Config, Shape, Trained};
 use tolmach_tokenize::TokenExample;
 
@@ -102,6 +102,14 @@ impl BaseWeights {
         }
         let head = (!shape.config.tie_word_embeddings).then(|| stored("lm_head.weight", v, c)).transpose()?;
         Ok(Self { linear, embedding: stored("model.embed_tokens.weight", v, c)?, head })
+    }
+
+    /// The same with the linear layers quantised as they are loaded.
+    #[must_use]
+    pub fn quantized(self, shape: &Shape, block: BlockType) -> Self {
+        let bytes = |rows: usize, cols: usize| rows * cols.div_ceil(block.numbers()) * block.bytes();
+        let bytes: usize = shape.linear_layers().map(|(_, rows, cols)| bytes(rows, cols)).sum();
+        Self { linear: Stored { bytes: bytes as u64, mapped: false }, ..self }
     }
 }
 
@@ -228,35 +236,48 @@ pub struct Fitted {
     pub memory: MemoryPlan,
 }
 
-/// The plan of a run within `limit`: everything is kept if that fits, else some blocks are computed again, else
-/// all, else the micro-batches get smaller (a step stays the same). Without a limit everything is kept.
+/// What a run may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Resources {
+    /// As the user said.
+    pub limit: Option<MemoryLimit>,
+    /// What the machine has for this program, what it holds already included.
+    pub available: Option<u64>,
+}
+
+/// The plan of a run that fits: everything is kept if that fits, else some blocks are computed again, else all,
+/// else, only where the user set a limit, the micro-batches get smaller (a step stays the same).
 ///
 /// # Errors
-/// Those of [`TrainPlan::new`]; the least that would do is still above the limit.
+/// Those of [`TrainPlan::new`]; the least that would do is still above the limit, or what cannot be mapped is
+/// more than the machine has.
 pub fn fit(
     config: &TrainConfig,
     max_seq_length: usize,
     data: &Data,
     footprint: &Footprint,
-    limit: Option<MemoryLimit>,
+    resources: Resources,
 ) -> Result<Fitted, Error> {
     let mut config = config.clone();
     let longest = data.train.iter().map(TokenExample::len).max().unwrap_or(0);
+    let bounds = [resources.limit.map(|limit| limit.0), resources.available];
+    let limit = bounds.into_iter().flatten().min().unwrap_or(u64::MAX);
     loop {
         let plan = TrainPlan::new(&config, max_seq_length, data.train, data.validation.len())?;
-        let Some(MemoryLimit(limit)) = limit else {
-            let memory = footprint.memory(&plan, data, 0);
-            return Ok(Fitted { plan, recompute: 0, memory });
-        };
         let most = footprint.shape.most_recompute();
-        let fits = |blocks: usize| footprint.memory(&plan, data, blocks).total() <= limit;
-        // One block computed again saves nothing: its activations are still there.
-        if let Some(recompute) = (0..=most).find(|&blocks| blocks != 1 && fits(blocks)) {
-            let memory = footprint.memory(&plan, data, recompute);
-            return Ok(Fitted { plan, recompute, memory });
+        let memory = |blocks: usize| footprint.memory(&plan, data, blocks);
+        // One block alone saves nothing: its activations are still there.
+        let blocks = (0..=most).filter(|&blocks| blocks != 1);
+        if let Some(recompute) = blocks.clone().find(|&blocks| memory(blocks).total() <= limit) {
+            return Ok(Fitted { memory: memory(recompute), recompute, plan });
         }
-        if plan.micro_batch_tokens <= longest {
-            let memory = footprint.memory(&plan, data, most);
+        let recompute = blocks.last().unwrap_or(0);
+        let memory = memory(recompute);
+        let asked = resources.limit.is_some_and(|asked| memory.total() > asked.0);
+        if !asked && memory.total() - memory.mapped <= limit {
+            return Ok(Fitted { plan, recompute, memory }); // mapped weights give way
+        }
+        if !asked || plan.micro_batch_tokens <= longest {
             return Err(Error::Memory {
                 limit: shown(limit),
                 least: shown(memory.total()),

@@ -1,7 +1,7 @@
 //! The training loop, top to bottom.
 
 use crate::error::Error;
-use crate::evaluate::{batch, mean_loss, spread};
+use crate::evaluate::{batch, largest_micro_batch, mean_loss, spread};
 use crate::identity::Identity;
 use crate::live::Live;
 use crate::metrics::MetricsFile;
@@ -122,6 +122,8 @@ pub fn train<B: Backend>(
     let mut metrics = run.files.map(|f| MetricsFile::open(&f.metrics, &state.progress)).transpose()?;
     let mut saves = SaveClock::new(plan.save_every, state.progress.step);
     let mut workspace: Option<Workspace<B>> = None;
+    let evaluated = largest_micro_batch(run.validation, plan.eval_examples, plan.micro_batch_tokens);
+    model.reserve(&mut workspace, plan.largest_micro_batch.max(evaluated));
     let mut epoch: (usize, Vec<StepPlan>) = (usize::MAX, Vec::new());
     let cancelled = || run.cancel.load(Ordering::Relaxed);
 

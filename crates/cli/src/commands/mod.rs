@@ -9,6 +9,7 @@ pub mod eval;
 pub mod export;
 pub mod inspect;
 pub mod merge;
+pub mod plan;
 pub mod push;
 pub mod score;
 pub mod serve;

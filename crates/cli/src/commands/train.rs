@@ -3,14 +3,16 @@
 use crate::hub;
 use crate::loading::named_template;
 use crate::report::{Failure, Outcome};
-use crate::stages::train::{Replay, TrainOptions, TrainSummary, Tuning, plan_training, run_training};
+use crate::stages::train::{
+    Quantize, Replay, TrainOptions, TrainSummary, Tuning, plan_training, run_training,
+};
 use crate::ui::Ui;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use std::path::PathBuf;
 use std::time::Duration;
 use tolmach_model::LoraConfig;
 use tolmach_tokenize::{MaskConfig, OverLong, PromptTemplate};
-use tolmach_train::{Schedule, TrainConfig};
+use tolmach_train::{MemoryLimit, Schedule, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +26,8 @@ Examples:
   Keep English alive with one untranslated example for every ten:
     tolmach train --base models/open_llama_3b --data ru.jsonl --template alpaca-ru \\
         --replay en.jsonl --replay-share 0.1 --replay-template alpaca-en -o adapters/ru
+  Over a base in 4 bits, within 3.5 GiB:
+    tolmach train --base models/open_llama_3b --data train.jsonl --quantize nf4 --memory 3.5GiB -o adapters/ru
   Train an adapter further on other data:
     tolmach train --base models/open_llama_3b --data more.jsonl --adapter adapters/ru -o adapters/ru2
 
@@ -44,6 +48,23 @@ pub struct Args {
     /// Folder for the result
     #[arg(short, long, value_name = "ADAPTER")]
     output: PathBuf,
+    /// Go on from the training state in the output folder
+    #[arg(long, conflicts_with = "force")]
+    resume: bool,
+    /// Overwrite the output folder's adapter and training state
+    #[arg(long)]
+    force: bool,
+    /// Print the plan, train nothing
+    #[arg(long)]
+    dry_run: bool,
+    // Last: their headings would go on over what follows.
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How to train, whatever on: what `train` and `plan` have in common.
+#[derive(clap::Args)]
+pub struct HowArgs {
     /// Held-out examples: the loss on them is shown and recorded
     #[arg(long, value_name = "FILE")]
     validation: Option<PathBuf>,
@@ -72,17 +93,7 @@ pub struct Args {
     /// Threads [default: one per core]; the result does not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Go on from the training state in the output folder
-    #[arg(long, conflicts_with = "force")]
-    resume: bool,
-    /// Overwrite the output folder's adapter and training state
-    #[arg(long)]
-    force: bool,
-    /// Print the plan, train nothing
-    #[arg(long)]
-    dry_run: bool,
 
-    // Last: their headings would go on over what follows.
     #[command(flatten)]
     lora: LoraArgs,
     #[command(flatten)]
@@ -113,6 +124,9 @@ struct LoraArgs {
     /// Scale by alpha / √rank instead
     #[arg(long)]
     rslora: bool,
+    /// Train over the base in fewer bits; merge the adapter with the original
+    #[arg(long, value_name = "FORMAT", conflicts_with = "full")]
+    quantize: Option<Quantize>,
     /// Go on with the adapter in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = FRESH)]
     adapter: Option<PathBuf>,
@@ -144,6 +158,10 @@ struct ScheduleArgs {
     /// Tokens that go through the model together: less needs less memory [default: the longest example]
     #[arg(long, value_name = "N")]
     micro_batch_tokens: Option<usize>,
+    /// What the run may take at its peak, as 8GiB: blocks are computed again and micro-batches made
+    /// smaller as far as that needs it
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<MemoryLimit>,
     /// Compute the beginning that examples have in common once per example, not once per micro-batch
     #[arg(long)]
     no_shared_prefix: bool,
@@ -204,8 +222,9 @@ struct WatchArgs {
 }
 
 pub fn run(args: Args, ui: &Ui) -> Outcome {
-    let dry_run = args.dry_run;
-    let options = fetch(options(args)?, ui)?;
+    let Args { base, data, output, resume, force, dry_run, how } = args;
+    let options = TrainOptions { resume, force, ..how.options(base, data, output)? };
+    let options = fetch(options, ui)?;
     if dry_run {
         return Ok(Some(serde_json::to_value(plan_training(&options, ui)?)?));
     }
@@ -229,7 +248,10 @@ fn say(summary: &TrainSummary, ui: &Ui) {
 }
 
 /// With what is named at the Hub on this machine.
-fn fetch(mut options: TrainOptions, ui: &Ui) -> Result<TrainOptions, Failure> {
+///
+/// # Errors
+/// It is neither here nor there.
+pub fn fetch(mut options: TrainOptions, ui: &Ui) -> Result<TrainOptions, Failure> {
     options.base = hub::model(&options.base, ui)?;
     options.data = hub::data(&options.data, ui)?;
     options.validation = hub::optional(options.validation.as_deref(), hub::data, ui)?;
@@ -242,55 +264,67 @@ fn fetch(mut options: TrainOptions, ui: &Ui) -> Result<TrainOptions, Failure> {
     Ok(options)
 }
 
-/// From flags to what is meant. What the flags leave out is [`TrainConfig`]'s default.
-fn options(args: Args) -> Result<TrainOptions, Failure> {
-    let Args { lora, schedule, watch, .. } = args;
-    let default = TrainConfig::default();
-    let train = TrainConfig {
-        epochs: schedule.epochs.unwrap_or(default.epochs),
-        max_steps: schedule.max_steps,
-        step_tokens: schedule.step_tokens,
-        step_examples: schedule.step_examples,
-        micro_batch_tokens: schedule.micro_batch_tokens,
-        shared_prefix: !schedule.no_shared_prefix,
-        max_seq_length: schedule.max_seq_length,
-        over_long: if schedule.over_long == "truncate" { OverLong::Truncate } else { OverLong::Drop },
-        learning_rate: schedule.learning_rate.unwrap_or(default.learning_rate),
-        schedule: match schedule.schedule.as_deref() {
-            Some("constant") => Schedule::Constant,
-            Some("linear") => Schedule::Linear,
-            _ => Schedule::Cosine,
-        },
-        warmup_steps: schedule.warmup_steps,
-        warmup_ratio: schedule.warmup_ratio,
-        weight_decay: schedule.weight_decay.unwrap_or(default.weight_decay),
-        max_grad_norm: schedule.max_grad_norm.unwrap_or(default.max_grad_norm),
-        shuffle: !schedule.no_shuffle,
-        seed: args.seed.unwrap_or(default.seed),
-        eval_every: watch.eval_every,
-        eval_examples: watch.eval_examples.unwrap_or(default.eval_examples),
-        sample_every: watch.sample_every,
-        save_every: watch.save_every,
-        early_stop: watch.early_stop,
-        keep_best: watch.keep_best,
-        ..default
-    };
-    let (replay_share, replay_template) = (args.replay_share, args.replay_template);
-    Ok(TrainOptions {
-        base: args.base,
-        data: args.data,
-        validation: args.validation,
-        output: args.output,
-        tuning: tuning(lora)?,
-        train,
-        template: args.template,
-        mask: MaskConfig { train_on_prompt: args.train_on_prompt },
-        replay: args.replay.map(|data| Replay { data, share: replay_share, template: replay_template }),
-        sample_prompts: watch.sample_prompt,
-        threads: args.threads.map(usize::from),
-        resume: args.resume,
-        force: args.force,
-    })
+impl HowArgs {
+    pub fn memory(&self) -> Option<MemoryLimit> {
+        self.schedule.memory
+    }
+
+    pub fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+
+    /// From flags to what is meant. What the flags leave out is [`TrainConfig`]'s default.
+    pub fn options(self, base: PathBuf, data: PathBuf, output: PathBuf) -> Result<TrainOptions, Failure> {
+        let HowArgs { lora, schedule, watch, .. } = self;
+        let default = TrainConfig::default();
+        let train = TrainConfig {
+            epochs: schedule.epochs.unwrap_or(default.epochs),
+            max_steps: schedule.max_steps,
+            step_tokens: schedule.step_tokens,
+            step_examples: schedule.step_examples,
+            micro_batch_tokens: schedule.micro_batch_tokens,
+            memory: schedule.memory,
+            shared_prefix: !schedule.no_shared_prefix,
+            max_seq_length: schedule.max_seq_length,
+            over_long: if schedule.over_long == "truncate" { OverLong::Truncate } else { OverLong::Drop },
+            learning_rate: schedule.learning_rate.unwrap_or(default.learning_rate),
+            schedule: match schedule.schedule.as_deref() {
+                Some("constant") => Schedule::Constant,
+                Some("linear") => Schedule::Linear,
+                _ => Schedule::Cosine,
+            },
+            warmup_steps: schedule.warmup_steps,
+            warmup_ratio: schedule.warmup_ratio,
+            weight_decay: schedule.weight_decay.unwrap_or(default.weight_decay),
+            max_grad_norm: schedule.max_grad_norm.unwrap_or(default.max_grad_norm),
+            shuffle: !schedule.no_shuffle,
+            seed: self.seed.unwrap_or(default.seed),
+            eval_every: watch.eval_every,
+            eval_examples: watch.eval_examples.unwrap_or(default.eval_examples),
+            sample_every: watch.sample_every,
+            save_every: watch.save_every,
+            early_stop: watch.early_stop,
+            keep_best: watch.keep_best,
+            ..default
+        };
+        let (replay_share, replay_template) = (self.replay_share, self.replay_template);
+        Ok(TrainOptions {
+            base,
+            data,
+            validation: self.validation,
+            output,
+            quantize: lora.quantize,
+            tuning: tuning(lora)?,
+            train,
+            template: self.template,
+            mask: MaskConfig { train_on_prompt: self.train_on_prompt },
+            replay: self.replay.map(|data| Replay { data, share: replay_share, template: replay_template }),
+            sample_prompts: watch.sample_prompt,
+            threads: self.threads.map(usize::from),
+            resume: false,
+            force: false,
+        })
+    }
 }
 
 fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {

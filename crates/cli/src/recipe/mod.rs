@@ -20,6 +20,7 @@ mod plan;
 pub use parse::{Source, read};
 pub use plan::{RunPlan, Validation, translation};
 
+use crate::stages::train::Quantize;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tolmach_corpus::CleanConfig;
@@ -72,6 +73,8 @@ pub struct DataSection {
 pub struct BaseSection {
     /// The folder of the model that is taught, in the Hugging Face layout.
     pub model: Option<PathBuf>,
+    /// `nf4` or `q8_0`: train over its linear layers in fewer bits. The adapter goes with the original.
+    pub quantize: Option<Quantize>,
     /// Prompt template of the language to be learnt. Without it: the alpaca template in that language
     /// where there is one, else in English.
     pub template: Option<PromptTemplate>,

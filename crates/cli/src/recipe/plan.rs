@@ -4,6 +4,7 @@ use super::{BaseSection, DataSection, Recipe, Source};
 use crate::commands::translate::fetch_engine;
 use crate::hub;
 use crate::report::{Exit, Failure};
+use crate::stages::train::Quantize;
 use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use tolmach_corpus::CleanConfig;
@@ -27,6 +28,7 @@ pub struct RunPlan {
     pub clean: CleanConfig,
     pub translate: Option<TranslateConfig>,
     pub base: PathBuf,
+    pub quantize: Option<Quantize>,
     pub template: PromptTemplate,
     pub source_template: PromptTemplate,
     pub lora: LoraConfig,
@@ -96,6 +98,7 @@ impl RunPlan {
             base: place(base.model, Kind::Model).ok_or_else(|| {
                 missing("[base] model", "the folder of the base model, or org/name at the Hub")
             })?,
+            quantize: base.quantize,
             eval: evaluation(eval, folder, (&template, &source_template), (&from, &to))?,
             template,
             source_template,
@@ -222,6 +225,7 @@ impl RunPlan {
             translate,
             base: BaseSection {
                 model: Some(full(&self.base)),
+                quantize: self.quantize,
                 template: Some(self.template.clone()),
                 source_template: Some(self.source_template.clone()),
             },

@@ -18,6 +18,7 @@ mod stages;
 
 pub use folder::{RESOLVED_RECIPE, RUN_FILE};
 pub use show::say_places;
+pub use stages::training_options;
 
 use crate::interrupt;
 use crate::recipe::RunPlan;

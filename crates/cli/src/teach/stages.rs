@@ -16,6 +16,7 @@ use tolmach_corpus::{Body, Example, read_examples, split, write_examples, write_
 use tolmach_eval::{EvalConfig, ReportCard};
 use tolmach_model::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use tolmach_tokenize::MaskConfig;
+use tolmach_train::TrainConfig;
 use tolmach_translate::Review;
 
 /// Cleaned examples (01-clean) and translated ones (02-translate).
@@ -232,7 +233,7 @@ fn untranslated(examples: &[Example]) -> Vec<Example> {
 // ---- train
 
 /// Settings that change no weight.
-const TRAIN_SHOWN: [&str; 2] = ["sample_every", "save_every"];
+const TRAIN_SHOWN: [&str; 3] = ["sample_every", "save_every", "memory"];
 
 fn train_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
     let mut facts = Facts::default()
@@ -242,6 +243,9 @@ fn train_facts(plan: &RunPlan, run: &RunFolder) -> Result<Facts, Failure> {
         .with_section("train", &plan.train, &TRAIN_SHOWN)?
         .with("[data] train_on_prompt", &plan.train_on_prompt)
         .with("[base] template", &serde_json::to_string(&plan.template)?);
+    if let Some(quantize) = plan.quantize {
+        facts = facts.with("[base] quantize", &quantize.block());
+    }
     if let Some(validation) = validation_file(plan, run) {
         facts = facts.with_file("the validation examples", &validation)?;
     }
@@ -299,6 +303,49 @@ pub fn plan_train(
     Ok(serde_json::to_value(facts)?)
 }
 
+/// What training would do on the translated examples of a run's folder; where they are not there yet, on the
+/// untranslated ones. Also whether they are.
+///
+/// # Errors
+/// The examples cannot be read.
+pub fn training_options(
+    plan: &RunPlan,
+    run: &Path,
+    threads: Option<usize>,
+) -> Result<(TrainOptions, bool), Failure> {
+    let run = RunFolder::look(run);
+    if run.file(Stage::Translate, TRAIN).exists() {
+        return Ok((train_options(plan, &run, false, threads)?, true));
+    }
+    let validation = match &plan.validation {
+        Validation::File(path) => Some(path.clone()),
+        Validation::Share { .. } => None,
+    };
+    let options = TrainOptions {
+        base: plan.base.clone(),
+        data: plan.data.clone(),
+        sample_prompts: Vec::new(),
+        validation,
+        output: run.stage(Stage::Train),
+        tuning: Tuning::Lora(plan.lora.clone()),
+        quantize: plan.quantize,
+        // Without a file there is nothing to go by yet.
+        train: match plan.validation {
+            Validation::File(_) => plan.train.clone(),
+            Validation::Share { .. } => {
+                TrainConfig { early_stop: None, keep_best: false, ..plan.train.clone() }
+            }
+        },
+        template: plan.source_template.clone(),
+        mask: MaskConfig { train_on_prompt: plan.train_on_prompt },
+        replay: None,
+        threads,
+        resume: false,
+        force: true,
+    };
+    Ok((options, false))
+}
+
 fn train_options(
     plan: &RunPlan,
     run: &RunFolder,
@@ -318,6 +365,7 @@ fn train_options(
         validation,
         output: run.stage(Stage::Train),
         tuning: Tuning::Lora(plan.lora.clone()),
+        quantize: plan.quantize,
         train: plan.train.clone(),
         template: plan.template.clone(),
         mask: MaskConfig { train_on_prompt: plan.train_on_prompt },

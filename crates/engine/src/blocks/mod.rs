@@ -1,8 +1,10 @@
-//! Numbers of few bits in blocks that share a scale, in ggml's layouts: how GGUF files keep weights.
+//! Numbers of few bits in blocks that share a scale: in ggml's layouts, how GGUF files keep weights, and `NF4`,
+//! how QLoRA trains over them.
 //!
 //! `Q8_0` and `Q4_0` are fixed by their rounding: our bytes are those of ggml's own reference. In `Q4_K` and
 //! `Q6_K` the layout is fixed, how scales are found is not.
 
+mod nf4;
 mod q4_0;
 mod q4_k;
 mod q6_k;
@@ -11,6 +13,7 @@ mod q8_0;
 mod tests;
 
 use half::f16;
+use rayon::prelude::*;
 
 /// Numbers that share a scale.
 const BLOCK: usize = 32;
@@ -26,16 +29,20 @@ pub enum BlockType {
     Q4_0,
     Q4K,
     Q6K,
+    /// See [`BlockType::encode_all`].
+    Nf4,
 }
 
 impl BlockType {
-    pub const ALL: [BlockType; 4] = [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K];
+    pub const ALL: [BlockType; 5] =
+        [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4K, BlockType::Q6K, BlockType::Nf4];
 
     /// Numbers of a block. The length of a row must be a multiple.
     pub fn numbers(self) -> usize {
         match self {
             BlockType::Q8_0 | BlockType::Q4_0 => BLOCK,
             BlockType::Q4K | BlockType::Q6K => SUPER_BLOCK,
+            BlockType::Nf4 => nf4::NUMBERS,
         }
     }
 
@@ -46,6 +53,7 @@ impl BlockType {
             BlockType::Q4_0 => q4_0::BYTES,
             BlockType::Q4K => q4_k::BYTES,
             BlockType::Q6K => q6_k::BYTES,
+            BlockType::Nf4 => nf4::BYTES,
         }
     }
 
@@ -60,10 +68,33 @@ impl BlockType {
             BlockType::Q4_0 => q4_0::encode,
             BlockType::Q4K => q4_k::encode,
             BlockType::Q6K => q6_k::encode,
+            BlockType::Nf4 => nf4::encode,
         };
         for (block, out) in values.chunks_exact(self.numbers()).zip(bytes.chunks_exact_mut(self.bytes())) {
             encode(block, out);
         }
+    }
+
+    /// A whole matrix, of which `row` fills any row; many at once. `NF4`'s magnitudes are quantised over all of
+    /// it (double quantisation), so its bytes are not those of its blocks encoded one by one.
+    ///
+    /// # Panics
+    /// A row of `cols` numbers is no whole number of blocks.
+    pub fn encode_all(self, rows: usize, cols: usize, row: impl Fn(usize, &mut [f32]) + Sync) -> Vec<u8> {
+        let row_bytes = cols / self.numbers() * self.bytes();
+        let mut bytes = vec![0; rows * row_bytes];
+        let lines = bytes.par_chunks_exact_mut(row_bytes.max(1)).enumerate();
+        lines.for_each_init(
+            || vec![0.0; cols],
+            |values, (i, out)| {
+                row(i, values);
+                self.encode(values, out);
+            },
+        );
+        if self == BlockType::Nf4 {
+            nf4::compress_magnitudes(&mut bytes);
+        }
+        bytes
     }
 
     /// The numbers in `bytes`, a whole number of blocks.
@@ -77,6 +108,7 @@ impl BlockType {
             BlockType::Q4_0 => q4_0::decode(bytes, values),
             BlockType::Q4K => q4_k::decode(bytes, values),
             BlockType::Q6K => q6_k::decode(bytes, values),
+            BlockType::Nf4 => nf4::decode(bytes, values),
         }
     }
 
@@ -94,6 +126,7 @@ impl std::fmt::Display for BlockType {
             BlockType::Q4_0 => "q4_0",
             BlockType::Q4K => "q4_k",
             BlockType::Q6K => "q6_k",
+            BlockType::Nf4 => "nf4",
         })
     }
 }

@@ -40,6 +40,7 @@ fn errors_are_those_of_the_bits() {
         (BlockType::Q6K, 5e-3, 0.03),
         (BlockType::Q4K, 0.01, 0.10),
         (BlockType::Q4_0, 0.03, 0.15),
+        (BlockType::Nf4, 0.03, 0.15),
     ] {
         let found = error(block, &values);
         assert!((from..=to).contains(&found), "{block}: {found}");
@@ -70,4 +71,40 @@ fn every_instruction_set_reads_the_same() {
         FORCED.set(None);
         assert_eq!(best, portable, "{block}");
     }
+}
+
+/// The matrix of `fixtures/golden/nf4.json`, which holds what `bitsandbytes` made of it.
+fn nf4_matrix(count: usize) -> Vec<f32> {
+    (0..count as u64)
+        .map(|i| {
+            let x = (crate::random::mix(i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+            x * x * x * 0.25
+        })
+        .collect()
+}
+
+#[test]
+fn nf4_is_bitsandbytes_with_double_quantisation() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/golden/nf4.json");
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let floats = |key: &str| -> Vec<f32> {
+        golden[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    };
+    let near = |a: &[f32], b: &[f32], what: &str| {
+        assert_eq!(a.len(), b.len(), "{what}");
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= 2e-7 * b.abs().max(0.01), "{what} {i}: {a} {b}");
+        }
+    };
+    assert_eq!(nf4::LEVELS[..], floats("table"));
+    near(&nf4::dynamic_levels(), &floats("levels"), "level");
+    let (rows, cols) = (golden["rows"].as_u64().unwrap() as usize, golden["cols"].as_u64().unwrap() as usize);
+    let values = nf4_matrix(rows * cols);
+    let bytes =
+        BlockType::Nf4.encode_all(rows, cols, |row, out| out.copy_from_slice(&values[row * cols..][..cols]));
+    let blocks = bytes.as_chunks::<36>().0;
+    let pairs: String = blocks.iter().flat_map(|b| &b[4..]).map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(pairs, golden["packed"].as_str().unwrap());
+    let magnitudes: Vec<f32> = blocks.iter().map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    near(&magnitudes, &floats("magnitudes"), "magnitude");
 }

@@ -40,6 +40,16 @@ impl CpuBackend {
     }
 }
 
+/// Give memory that was freed back to the system, where the allocator would keep it: before a long run, after
+/// much that was needed for a moment only.
+pub fn release_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the function has no preconditions; it touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Bytes of the logits that exist at a time, of `labelled` rows.
 pub fn logits_bytes(labelled: usize, vocab: usize) -> usize {
     size_of::<f32>() * head::rows_per_run(labelled, vocab).min(labelled) * vocab

@@ -58,7 +58,7 @@ fn decode_plain(dtype: Dtype, bytes: &[u8], values: &mut [f32]) {
 pub(super) fn limit(format: Format) -> Option<f32> {
     let f16_max = f16::MAX.to_f32();
     match format {
-        Format::Plain(Dtype::F32 | Dtype::BF16) => None,
+        Format::Plain(Dtype::F32 | Dtype::BF16) | Format::Blocks(BlockType::Nf4) => None,
         Format::Plain(Dtype::F16) => Some(f16_max),
         Format::Blocks(BlockType::Q8_0) => Some(f16_max * 127.0),
         Format::Blocks(BlockType::Q4_0) => Some(f16_max * 8.0),

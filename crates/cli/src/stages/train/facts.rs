@@ -2,15 +2,12 @@
 
 use super::data::Data;
 use super::{TrainOptions, Tuning};
-use crate::report::Failure;
 use crate::ui::Ui;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use std::path::Path;
-use tolmach_engine::CpuBackend;
-use tolmach_model::{AdapterInfo, Decoder};
+use tolmach_model::{AdapterInfo, Shape};
 use tolmach_tokenize::StepSize;
-use tolmach_train::{MemoryEstimate, TrainPlan};
+use tolmach_train::{Fitted, MemoryPlan, TrainPlan};
 
 /// The derived facts of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -39,22 +36,61 @@ pub struct PlanFacts {
     /// Why nothing is shared, if nothing is.
     pub not_shared: Option<&'static str>,
     pub schedule: String,
+    /// Blocks of the model.
+    pub blocks: usize,
+    /// Of these, from the lowest trained one on, so many share their buffers; all but the topmost of them
+    /// are computed again in the backward.
+    pub recompute: usize,
     pub memory: Memory,
+    /// Bytes that the output folder needs at most.
+    pub disk: u64,
 }
 
-/// Estimated bytes.
+/// Bytes at the peak, as the operating system counts them: mapped weights are among them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Memory {
+    /// Frozen weights: mapped, and in memory of their own.
     pub base: u64,
+    pub base_mapped: u64,
+    /// Trained tensors, gradients, AdamW's moments, the best weights so far.
     pub trained: u64,
+    pub gradients: u64,
+    pub moments: u64,
+    pub best: u64,
+    /// Kept for the backward.
     pub activations: u64,
+    pub scratch: u64,
+    pub head: u64,
+    pub packing: u64,
+    pub saving: u64,
+    pub program: u64,
     pub total: u64,
 }
 
-fn not_shared(options: &TrainOptions, model: &Decoder<CpuBackend>, plan: &TrainPlan) -> Option<&'static str> {
+impl From<MemoryPlan> for Memory {
+    fn from(plan: MemoryPlan) -> Self {
+        Self {
+            base: plan.mapped + plan.owned,
+            base_mapped: plan.mapped,
+            trained: plan.trained,
+            gradients: plan.gradients,
+            moments: plan.moments,
+            best: plan.best,
+            activations: plan.activations,
+            scratch: plan.scratch,
+            head: plan.head,
+            packing: plan.packing,
+            saving: plan.saving,
+            program: plan.program,
+            total: plan.total(),
+        }
+    }
+}
+
+fn not_shared(options: &TrainOptions, dropout: bool, plan: &TrainPlan) -> Option<&'static str> {
     if !options.train.shared_prefix {
         Some("switched off")
-    } else if model.has_dropout() {
+    } else if dropout {
         Some("with LoRA dropout every example has masks of its own")
     } else if plan.rows == plan.tokens {
         Some("no two examples of a micro-batch begin alike")
@@ -66,21 +102,22 @@ fn not_shared(options: &TrainOptions, model: &Decoder<CpuBackend>, plan: &TrainP
 impl PlanFacts {
     pub(super) fn new(
         options: &TrainOptions,
-        model: &mut Decoder<CpuBackend>,
+        shape: &Shape,
         adapter: Option<&AdapterInfo>,
-        plan: &TrainPlan,
+        fitted: &Fitted,
         data: &Data,
         max_seq_length: usize,
-    ) -> Result<Self, Failure> {
-        let estimate = MemoryEstimate::new(model, plan, weights_on_disk(&options.base)?);
+        disk: u64,
+    ) -> Self {
+        let Fitted { plan, recompute, memory } = fitted;
         let step_size = match plan.step_size {
             StepSize::Tokens(tokens) => format!("up to {} tokens", HumanCount(tokens as u64)),
             StepSize::Examples(examples) => format!("{examples} examples"),
         };
-        Ok(Self {
+        Self {
             base: crate::hub::shown(&options.base),
-            base_parameters: model.config.parameters(),
-            trained_parameters: model.parameters_mut().iter().map(|p| p.len()).sum(),
+            base_parameters: shape.config.parameters(),
+            trained_parameters: shape.trained_tensors().iter().sum(),
             tuning: tuning(options, adapter),
             examples: data.train.len(),
             replayed: data.replayed,
@@ -96,15 +133,13 @@ impl PlanFacts {
             step_size,
             micro_batch_tokens: plan.micro_batch_tokens,
             shared_share: 1.0 - plan.rows as f64 / plan.tokens.max(1) as f64,
-            not_shared: not_shared(options, model, plan),
+            not_shared: not_shared(options, shape.has_dropout(), plan),
             schedule: schedule(plan),
-            memory: Memory {
-                base: estimate.base,
-                trained: estimate.trained,
-                activations: estimate.activations,
-                total: estimate.total(),
-            },
-        })
+            blocks: shape.config.num_hidden_layers,
+            recompute: *recompute,
+            memory: (*memory).into(),
+            disk,
+        }
     }
 
     /// As a table of lines.
@@ -149,9 +184,31 @@ impl PlanFacts {
             },
         );
         line("rate", self.schedule.clone());
-        let Memory { base, trained, activations, total } = self.memory;
-        let [base, trained, activations, total] = [base, trained, activations, total].map(HumanBytes);
-        line("memory", format!("about {total}: base {base}, trained {trained}, activations {activations}"));
+        line("keeps", self.keeps_line());
+        line("memory", self.memory_line());
+        line("disk", format!("{} while the training state is replaced", HumanBytes(self.disk)));
+    }
+
+    fn keeps_line(&self) -> String {
+        // Of the blocks that share their buffers the topmost is not computed again.
+        match self.recompute.saturating_sub(1) {
+            0 => "every block's activations".into(),
+            again => format!("{} blocks' activations; {again} are computed again", self.blocks - again),
+        }
+    }
+
+    fn memory_line(&self) -> String {
+        let m = &self.memory;
+        let shown = |bytes: u64| HumanBytes(bytes).to_string();
+        format!(
+            "{} at the peak: base {}{}, trained {} with gradients and moments, activations {}, the rest {}",
+            shown(m.total),
+            shown(m.base),
+            if m.base_mapped == m.base && m.base > 0 { " (mapped)" } else { "" },
+            shown(m.trained + m.gradients + m.moments + m.best),
+            shown(m.activations),
+            shown(m.scratch + m.head + m.packing + m.saving + m.program),
+        )
     }
 
     fn examples_line(&self) -> String {
@@ -180,6 +237,9 @@ fn tuning(options: &TrainOptions, adapter: Option<&AdapterInfo>) -> String {
     if !lora.modules_to_save.is_empty() {
         text += &format!(", and {} in full", lora.modules_to_save.join(", "));
     }
+    if let Some(quantize) = options.quantize {
+        text += &format!(", over the base in {}", quantize.block());
+    }
     if let Tuning::Continue(folder) = &options.tuning {
         text += &format!(", from {}", folder.display());
     }
@@ -191,16 +251,4 @@ fn schedule(plan: &TrainPlan) -> String {
     let decay =
         if plan.weight_decay > 0.0 { format!(", weight decay {}", plan.weight_decay) } else { String::new() };
     format!("{}, {shape}, {} steps of warm-up{decay}", plan.learning_rate, plan.warmup_steps)
-}
-
-/// Bytes of the safetensors files of a model folder.
-fn weights_on_disk(folder: &Path) -> Result<u64, Failure> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.path().extension().is_some_and(|e| e == "safetensors") {
-            bytes += std::fs::metadata(entry.path())?.len(); // follows links
-        }
-    }
-    Ok(bytes)
 }

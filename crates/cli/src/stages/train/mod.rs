@@ -4,12 +4,16 @@ mod card;
 mod data;
 mod facts;
 mod output;
+mod prepare;
 mod progress;
 mod record;
 mod samples;
+mod time;
 
 pub use facts::PlanFacts;
 pub use output::STATE as TRAINING_STATE;
+pub use prepare::Base;
+pub use time::plan_with_time;
 
 use crate::interrupt;
 use crate::loading::{model_failure, pool, tokenizer};
@@ -17,13 +21,14 @@ use crate::report::{Exit, Failure};
 use crate::ui::Ui;
 use data::Data;
 use output::Output;
+use prepare::Planned;
 use progress::TrainingProgress;
 use record::{Standing, TrainingRecord};
 use samples::SamplesFile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tolmach_engine::CpuBackend;
+use tolmach_engine::{BlockType, CpuBackend};
 use tolmach_model::{AdapterInfo, Config, Decoder, LoraConfig};
 use tolmach_tokenize::{MaskConfig, PromptTemplate, Tokenizer};
 use tolmach_train::{Evaluation, Identity, Outcome, Run, RunFiles, State, TrainConfig, TrainPlan, train};
@@ -39,6 +44,8 @@ pub struct TrainOptions {
     pub validation: Option<PathBuf>,
     pub output: PathBuf,
     pub tuning: Tuning,
+    /// Keep the base's linear layers in fewer bits while an adapter is trained over them.
+    pub quantize: Option<Quantize>,
     pub train: TrainConfig,
     pub template: PromptTemplate,
     pub mask: MaskConfig,
@@ -62,6 +69,27 @@ pub enum Tuning {
     Continue(PathBuf),
     /// Every weight of the model.
     Full,
+}
+
+/// How a base is quantised as it is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantize {
+    /// 4 bits by QLoRA's table, double-quantised as bitsandbytes does
+    Nf4,
+    /// 8 bits, 32 numbers a scale
+    #[serde(rename = "q8_0")]
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Quantize {
+    pub fn block(self) -> BlockType {
+        match self {
+            Quantize::Nf4 => BlockType::Nf4,
+            Quantize::Q8_0 => BlockType::Q8_0,
+        }
+    }
 }
 
 /// Untranslated examples mixed into training, so that the source language is not forgotten.
@@ -141,6 +169,7 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
     pool(options.threads)?.install(|| {
         let Prepared { mut model, adapter, tokenizer, data, plan, identity, facts } = prepare(options, ui)?;
         facts.say(ui);
+        prepare::check_disk(output.folder(), &facts)?;
         let live = output.live(options, adapter.as_ref())?;
         let is_live = live.is_some();
         let (state, metrics) = (output.state(), output.metrics());
@@ -188,27 +217,23 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
 /// # Errors
 /// As [`run_training`], as far as it can be known beforehand.
 pub fn plan_training(options: &TrainOptions, ui: &Ui) -> Result<PlanFacts, Failure> {
-    Output::check(options)?;
+    let output = Output::check(options)?;
     let facts = pool(options.threads)?.install(|| prepare(options, ui).map(|prepared| prepared.facts))?;
     facts.say(ui);
+    prepare::check_disk(output.folder(), &facts)?;
     Ok(facts)
 }
 
 fn prepare(options: &TrainOptions, ui: &Ui) -> Result<Prepared, Failure> {
-    options.train.check().map_err(train_failure)?;
-    let mut model = Decoder::load(Arc::new(CpuBackend::new()), &options.base).map_err(model_failure)?;
-    let max_seq_length =
-        options.train.resolved_max_seq_length(model.config.max_position_embeddings).map_err(train_failure)?;
-    let tokenizer = needed_tokenizer(options, &model.config, ui)?;
-    let data = Data::load(options, tokenizer.as_ref(), &model.config, max_seq_length, ui)?;
-    let adapter = attach(&mut model, options)?;
-    // One mask over a shared row is another draw than a mask for each example.
-    let shared_prefix = options.train.shared_prefix && !model.has_dropout();
-    let config = TrainConfig { shared_prefix, ..options.train.clone() };
-    let plan =
-        TrainPlan::new(&config, max_seq_length, &data.train, data.validation.len()).map_err(train_failure)?;
+    let planned = Planned::new(options, &Base::open(&options.base)?, ui)?;
+    let Planned { tokenizer, data, adapter, fitted, facts } = planned;
+    let plan = fitted.plan;
+    let quantize = options.quantize.map(Quantize::block);
+    let backend = Arc::new(CpuBackend::new());
+    let mut model = Decoder::load_as(backend, &options.base, quantize).map_err(model_failure)?;
+    attach(&mut model, options)?;
+    model.recompute = fitted.recompute;
     let identity = identity(options, &model, adapter.as_ref(), &plan, &data)?;
-    let facts = PlanFacts::new(options, &mut model, adapter.as_ref(), &plan, &data, max_seq_length)?;
     Ok(Prepared { model, adapter, tokenizer, data, plan, identity, facts })
 }
 
@@ -223,20 +248,15 @@ fn needed_tokenizer(options: &TrainOptions, config: &Config, ui: &Ui) -> Result<
 }
 
 /// Make the model train what the options say.
-fn attach(model: &mut Decoder<CpuBackend>, options: &TrainOptions) -> Result<Option<AdapterInfo>, Failure> {
-    let base = Some(crate::hub::shown(&options.base));
+fn attach(model: &mut Decoder<CpuBackend>, options: &TrainOptions) -> Result<(), Failure> {
     match &options.tuning {
         Tuning::Lora(lora) => {
-            model.add_lora(lora, options.train.seed).map_err(|e| model_failure(e).exit(Exit::Usage))?;
-            Ok(Some(AdapterInfo { lora: lora.clone(), base_model_name_or_path: base }))
+            model.add_lora(lora, options.train.seed).map_err(|e| model_failure(e).exit(Exit::Usage))
         }
-        Tuning::Continue(folder) => {
-            let info = model.load_adapter(folder).map_err(model_failure)?;
-            Ok(Some(AdapterInfo { base_model_name_or_path: base, ..info }))
-        }
+        Tuning::Continue(folder) => model.load_adapter(folder).map(|_| ()).map_err(model_failure),
         Tuning::Full => {
             model.train_all();
-            Ok(None)
+            Ok(())
         }
     }
 }
@@ -254,6 +274,10 @@ fn identity(
     let identity = match adapter {
         Some(info) => identity.with("lora", &serde_json::to_string(&info.lora)?),
         None => identity.with("lora", &"none: full training"),
+    };
+    let identity = match options.quantize {
+        Some(quantize) => identity.with("base quantised to", &quantize.block()),
+        None => identity,
     };
     Ok(match &options.tuning {
         Tuning::Continue(folder) => {
@@ -305,7 +329,9 @@ fn interrupted(step: usize, steps: usize) -> Failure {
 pub fn train_failure(error: tolmach_train::Error) -> Failure {
     use tolmach_train::Error;
     let exit = match &error {
-        Error::Config { .. } | Error::Both { .. } | Error::OtherRun { .. } => Exit::Usage,
+        Error::Config { .. } | Error::Both { .. } | Error::OtherRun { .. } | Error::Memory { .. } => {
+            Exit::Usage
+        }
         Error::LossNotFinite { .. } | Error::GradientNotFinite { .. } | Error::WeightNotFinite { .. } => {
             Exit::CheckFailed
         }
