@@ -328,7 +328,7 @@ mod tests {
             block.encode(&values, &mut bytes);
             let matrix = FrozenMatrix::from_bytes(3, 512, block, &bytes).unwrap();
             let all = matrix.to_f32();
-            assert!(all.iter().zip(&values).all(|(a, b)| (a - b).abs() < 0.2), "{block}");
+            assert!(all.iter().zip(&values).all(|(a, b)| (a - b).abs() < 0.25), "{block}");
             for (from, len) in
                 [(0, 512), (0, 1), (31, 2), (32, 32), (100, 300), (255, 2), (511, 1), (300, 212)]
             {

@@ -1,6 +1,7 @@
 //! `NF4` (Dettmers et al. 2023, QLoRA): 64 numbers as places in a table of 16 quantiles of a normal distribution,
 //! times the largest magnitude among them. Values are those of `bitsandbytes` with double quantisation, where
-//! that magnitude itself is one of 256 levels; it is kept here as the f32 that the levels give, so 4.5 bits a
+//! that magnitude itself is one of 256 levels (the nearest: its CPU kernel takes the other of two all but equally
+//! near ones); it is kept here as the f32 that the levels give, so 4.5 bits a
 //! number instead of 4.13, and a block needs nothing but itself.
 //! Layout: magnitude, then 32 pairs, the first of a pair in the high bits.
 
