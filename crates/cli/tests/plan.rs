@@ -92,7 +92,12 @@ fn the_memory_is_as_planned() {
     for (i, flags) in cases.into_iter().enumerate() {
         let (plan, run) = (place.plan(flags), place.train(&format!("out{i}"), flags));
         let ratio = ratio(&plan, &run);
-        assert!((0.95..=1.05).contains(&ratio), "{flags:?}: {ratio:.3} of {}; {}", run["peak_rss_bytes"], plan["memory"]);
+        assert!(
+            (0.95..=1.05).contains(&ratio),
+            "{flags:?}: {ratio:.3} of {}; {}",
+            run["peak_rss_bytes"],
+            plan["memory"]
+        );
     }
 }
 
@@ -157,8 +162,10 @@ fn time_and_cost_are_foretold_and_a_config_alone_will_do() {
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }

@@ -72,10 +72,9 @@ fn fresh() -> LoraConfig {
         rank: 8,
         alpha: 16.0,
         dropout: 0.0,
-        rslora: false,
         target_modules: vec!["all-linear".into()],
         modules_to_save: vec![],
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(8)
     }
 }
 

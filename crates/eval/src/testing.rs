@@ -86,10 +86,9 @@ pub fn write_adapter(folder: &Path, seed: u64, modules_to_save: &[&str], trained
         rank: 2,
         alpha: 8.0,
         dropout: 0.1,
-        rslora: false,
         target_modules: vec!["q_proj".into(), "down_proj".into()],
         modules_to_save: modules_to_save.iter().map(|m| (*m).to_string()).collect(),
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(2)
     };
     let mut model = model(seed);
     model.add_lora(&lora, 1).unwrap();

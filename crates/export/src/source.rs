@@ -146,9 +146,10 @@ impl TunedModel {
         }
         let (outputs, inputs) = (tensor.shape[0], tensor.shape[1]);
         let stem = format!("base_model.model.{layer}");
-        let a = file.values(&format!("{stem}.lora_A.weight"), &[lora.rank, inputs])?;
-        let b = file.values(&format!("{stem}.lora_B.weight"), &[outputs, lora.rank])?;
-        add_product(w, &a, &b, lora.rank, lora.scaling() as f32);
+        let rank = lora.rank_of(layer);
+        let a = file.values(&format!("{stem}.lora_A.weight"), &[rank, inputs])?;
+        let b = file.values(&format!("{stem}.lora_B.weight"), &[outputs, rank])?;
+        add_product(w, &a, &b, rank, lora.scaling_of(layer) as f32);
         Ok(())
     }
 }

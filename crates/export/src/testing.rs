@@ -83,10 +83,9 @@ pub fn write_adapter(base: &Path, folder: &Path, saved: &[&str]) {
         rank: 4,
         alpha: 8.0,
         dropout: 0.0,
-        rslora: false,
         target_modules: vec!["all-linear".into()],
         modules_to_save: saved.iter().map(|s| s.to_string()).collect(),
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(4)
     };
     let mut model = Decoder::load(Arc::new(CpuBackend::new()), base).unwrap();
     model.add_lora(&lora, 1).unwrap();

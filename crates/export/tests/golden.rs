@@ -49,7 +49,9 @@ fn merged_logits_are_pefts() {
         ("gqa-tied", "peft-adapter-rslora", "lora-rslora", true),
         ("gqa-tied", "peft-adapter-saved", "lora-saved", false),
         ("gqa-tied", "peft-adapter-saved-tied", "lora-saved-tied", true),
+        ("gqa-tied", "peft-adapter-patterns", "lora-patterns", true),
         ("mha-untied", "peft-adapter", "lora", false),
+        ("mha-untied", "peft-adapter-patterns", "lora-patterns", false),
         ("mha-untied", "peft-adapter-rslora", "lora-rslora", false),
         ("mha-untied", "peft-adapter-saved", "lora-saved", false),
     ];

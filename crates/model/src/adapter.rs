@@ -7,7 +7,7 @@ use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
 use crate::parameter::Parameter;
 use crate::tensor_writer::TensorWriter;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -49,11 +49,13 @@ const HARMLESS: [&str; 12] = [
 ];
 
 /// Keys that we read.
-const READ: [&str; 7] = [
+const READ: [&str; 9] = [
     "r",
     "lora_alpha",
     "lora_dropout",
     "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
     "target_modules",
     "modules_to_save",
     "ensure_weight_tying",
@@ -103,6 +105,10 @@ impl AdapterInfo {
             alpha: json["lora_alpha"].as_f64().ok_or_else(|| bad("lora_alpha", "a number"))?,
             dropout: json["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
             rslora: json["use_rslora"].as_bool().unwrap_or(false),
+            rank_pattern: pattern(&json["rank_pattern"], |v| v.as_u64().map(|rank| rank as usize))
+                .ok_or_else(|| bad("rank_pattern", "an object from layer names to whole numbers"))?,
+            alpha_pattern: pattern(&json["alpha_pattern"], Value::as_f64)
+                .ok_or_else(|| bad("alpha_pattern", "an object from layer names to numbers"))?,
             target_modules: names(&json["target_modules"])
                 .ok_or_else(|| bad("target_modules", "a list of module names or \"all-linear\""))?,
             // With tied weights peft writes `model.embed_tokens`.
@@ -129,9 +135,11 @@ impl AdapterInfo {
         }
         let saved = if lora.modules_to_save.is_empty() { Value::Null } else { json!(lora.modules_to_save) };
         // Whole numbers as PEFT writes them: `16`, not `16.0`.
-        let alpha = if lora.alpha.fract() == 0.0 { json!(lora.alpha as i64) } else { json!(lora.alpha) };
+        let number = |x: f64| if x.fract() == 0.0 { json!(x as i64) } else { json!(x) };
+        let alphas: Map<String, Value> =
+            lora.alpha_pattern.iter().map(|(key, &alpha)| (key.clone(), number(alpha))).collect();
         json!({
-            "alpha_pattern": {},
+            "alpha_pattern": alphas,
             "auto_mapping": null,
             "base_model_name_or_path": self.base_model_name_or_path,
             "bias": "none",
@@ -141,13 +149,13 @@ impl AdapterInfo {
             "init_lora_weights": true,
             "layers_pattern": null,
             "layers_to_transform": null,
-            "lora_alpha": alpha,
+            "lora_alpha": number(lora.alpha),
             // The decimal that the user wrote, not the f32's 0.05000000074505806.
             "lora_dropout": lora.dropout.to_string().parse::<f64>().unwrap_or(0.0),
             "modules_to_save": saved,
             "peft_type": "LORA",
             "r": lora.rank,
-            "rank_pattern": {},
+            "rank_pattern": lora.rank_pattern,
             "revision": null,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
@@ -165,6 +173,15 @@ impl AdapterInfo {
 pub fn snapshot_step(folder: &Path) -> Result<Option<usize>> {
     let file = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
     Ok(file.metadata().get(STEP_KEY).and_then(|step| step.parse().ok()))
+}
+
+/// An object from names to values; null is an empty one.
+fn pattern<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<BTreeMap<String, T>> {
+    match value {
+        Value::Null => Some(BTreeMap::new()),
+        Value::Object(map) => map.iter().map(|(key, v)| Some((key.clone(), read(v)?))).collect(),
+        _ => None,
+    }
 }
 
 /// A list of strings; a string is a list of one, null an empty one.
@@ -246,8 +263,9 @@ impl<B: Backend> Decoder<B> {
         for layer in self.blocks.iter_mut().flat_map(Block::linear_layers_mut) {
             if info.lora.targets(&layer.name) {
                 let stem = format!("base_model.model.{}", layer.name);
-                let a = take(&format!("{stem}.lora_A.weight"), info.lora.rank, layer.inputs)?;
-                let b = take(&format!("{stem}.lora_B.weight"), layer.outputs, info.lora.rank)?;
+                let rank = info.lora.rank_of(&layer.name);
+                let a = take(&format!("{stem}.lora_A.weight"), rank, layer.inputs)?;
+                let b = take(&format!("{stem}.lora_B.weight"), layer.outputs, rank)?;
                 layer.lora = Some(new_lora(&*backend, layer, &info.lora, &a, &b));
             }
         }
@@ -274,15 +292,7 @@ mod tests {
 
     fn info() -> AdapterInfo {
         AdapterInfo {
-            lora: LoraConfig {
-                rank: 4,
-                alpha: 8.0,
-                dropout: 0.05,
-                rslora: false,
-                target_modules: vec!["all-linear".into()],
-                modules_to_save: vec![],
-                ensure_weight_tying: false,
-            },
+            lora: LoraConfig { rank: 4, alpha: 8.0, dropout: 0.05, rslora: false, ..LoraConfig::of_rank(4) },
             base_model_name_or_path: Some("org/base".into()),
         }
     }
@@ -292,7 +302,7 @@ mod tests {
         let json = info().to_json();
         assert_eq!(json["lora_dropout"], 0.05);
         let read = AdapterInfo::from_json(Path::new("adapter_config.json"), &json).unwrap();
-        assert_eq!(read.lora.rank, 4);
+        assert_eq!(read.lora.rank_of("model.layers.0.mlp.down_proj"), 4);
         assert!(read.lora.targets("model.layers.0.mlp.down_proj"));
     }
 
@@ -301,7 +311,9 @@ mod tests {
         for (key, value) in [
             ("use_dora", json!(true)),
             ("bias", json!("all")),
-            ("rank_pattern", json!({"q_proj": 2})),
+            ("rank_pattern", json!({"q_proj": -2})),
+            ("rank_pattern", json!({"lm_head": 2})),
+            ("alpha_pattern", json!({"q_proj": 2, "self_attn.q_proj": 3})),
             ("a_field_of_the_future", json!(1)),
             ("fan_in_fan_out", json!(true)),
         ] {

@@ -25,6 +25,12 @@ pub struct LoraConfig {
     pub dropout: f32,
     /// Scale by alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
     pub rslora: bool,
+    /// Another rank for some layers: names or suffixes of them, as in peft. At most one fits a layer.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rank_pattern: BTreeMap<String, usize>,
+    /// Another alpha for some layers, likewise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub alpha_pattern: BTreeMap<String, f64>,
     /// Layer names or suffixes of them, or `all-linear`.
     pub target_modules: Vec<String>,
     /// `embed_tokens`, `lm_head`: trained in full beside the adapter. Worth it where the tokenizer
@@ -43,6 +49,8 @@ struct WrittenLora {
     alpha: Option<f64>,
     dropout: f32,
     rslora: bool,
+    rank_pattern: BTreeMap<String, usize>,
+    alpha_pattern: BTreeMap<String, f64>,
     target_modules: Option<Vec<String>>,
     modules_to_save: Vec<String>,
     ensure_weight_tying: bool,
@@ -56,6 +64,8 @@ impl From<WrittenLora> for LoraConfig {
             alpha: written.alpha.unwrap_or(default.alpha),
             dropout: written.dropout,
             rslora: written.rslora,
+            rank_pattern: written.rank_pattern,
+            alpha_pattern: written.alpha_pattern,
             target_modules: written.target_modules.unwrap_or(default.target_modules),
             modules_to_save: written.modules_to_save,
             ensure_weight_tying: written.ensure_weight_tying,
@@ -78,24 +88,29 @@ impl LoraConfig {
             alpha: 2.0 * rank as f64,
             dropout: 0.0,
             rslora: false,
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
             target_modules: vec!["all-linear".to_string()],
             modules_to_save: Vec::new(),
             ensure_weight_tying: false,
         }
     }
 
-    pub fn scaling(&self) -> f64 {
-        let rank = self.rank as f64;
-        if self.rslora { self.alpha / rank.sqrt() } else { self.alpha / rank }
+    /// The rank of a layer, named as in the checkpoint, that carries LoRA.
+    pub fn rank_of(&self, layer: &str) -> usize {
+        of_pattern(&self.rank_pattern, layer).unwrap_or(self.rank)
+    }
+
+    /// What a layer's update is scaled by: alpha / rank, or alpha / √rank with rsLoRA.
+    pub fn scaling_of(&self, layer: &str) -> f64 {
+        let alpha = of_pattern(&self.alpha_pattern, layer).unwrap_or(self.alpha);
+        let rank = self.rank_of(layer) as f64;
+        if self.rslora { alpha / rank.sqrt() } else { alpha / rank }
     }
 
     /// Whether a layer, named as in the checkpoint, carries LoRA.
     pub fn targets(&self, layer: &str) -> bool {
-        self.target_modules.iter().any(|t| {
-            t == "all-linear"
-                || layer == t
-                || layer.strip_suffix(t.as_str()).is_some_and(|p| p.ends_with('.'))
-        })
+        self.target_modules.iter().any(|t| t == "all-linear" || is_suffix(t, layer))
     }
 
     /// # Errors
@@ -111,6 +126,7 @@ impl LoraConfig {
         if !self.alpha.is_finite() {
             return bad(format!("alpha must be a finite number, found {}", self.alpha));
         }
+        self.check_patterns()?;
         for target in self.target_modules.iter().filter(|t| *t != "all-linear") {
             let known = LINEAR_LAYERS.iter().any(|l| target == l || target.ends_with(&format!(".{l}")));
             if !known {
@@ -121,6 +137,45 @@ impl LoraConfig {
             Some(m) => bad(format!("modules_to_save: expected embed_tokens or lm_head, found `{m}`")),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether `suffix` is `name`, or its end from a dot on.
+fn is_suffix(suffix: &str, name: &str) -> bool {
+    name == suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// The value of the key that fits a layer.
+fn of_pattern<T: Copy>(pattern: &BTreeMap<String, T>, layer: &str) -> Option<T> {
+    pattern.iter().find(|(key, _)| is_suffix(key, layer)).map(|(_, &value)| value)
+}
+
+impl LoraConfig {
+    /// Ranks are positive, alphas numbers, keys names of layers, and no two of one pattern fit the same layer: peft
+    /// would take the first, and a map has no first.
+    fn check_patterns(&self) -> Result<()> {
+        let bad = |message: String| Err(Error::Lora(message));
+        if let Some((key, _)) = self.rank_pattern.iter().find(|(_, rank)| **rank == 0) {
+            return bad(format!("rank_pattern: the rank of `{key}` must be at least 1, found 0"));
+        }
+        if let Some((key, alpha)) = self.alpha_pattern.iter().find(|(_, alpha)| !alpha.is_finite()) {
+            return bad(format!(
+                "alpha_pattern: the alpha of `{key}` must be a finite number, found {alpha}"
+            ));
+        }
+        let ranks: Vec<&String> = self.rank_pattern.keys().collect();
+        let alphas: Vec<&String> = self.alpha_pattern.keys().collect();
+        for (pattern, keys) in [("rank_pattern", ranks), ("alpha_pattern", alphas)] {
+            for key in &keys {
+                if !LINEAR_LAYERS.iter().any(|layer| is_suffix(layer, key)) {
+                    return bad(format!("{pattern}: `{key}` is no linear layer of a Llama block"));
+                }
+                if let Some(other) = keys.iter().find(|other| *other != key && is_suffix(other, key)) {
+                    return bad(format!("{pattern}: `{key}` and `{other}` both fit a layer"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -229,8 +284,9 @@ impl<B: Backend> Decoder<B> {
             if lora.targets(&layer.name) {
                 let name = format!("base_model.model.{}.lora_A.weight", layer.name);
                 let bound = 1.0 / (layer.inputs as f32).sqrt();
-                let a = init::uniform(seed, &name, lora.rank * layer.inputs, bound);
-                let b = vec![0.0; layer.outputs * lora.rank];
+                let rank = lora.rank_of(&layer.name);
+                let a = init::uniform(seed, &name, rank * layer.inputs, bound);
+                let b = vec![0.0; layer.outputs * rank];
                 layer.lora = Some(new_lora(&*backend, layer, lora, &a, &b));
                 added += 1;
             }
@@ -394,11 +450,12 @@ pub(crate) fn new_lora<B: Backend>(
     b: &[f32],
 ) -> Lora<B> {
     let name = |side: &str| format!("base_model.model.{}.lora_{side}.weight", layer.name);
+    let rank = config.rank_of(&layer.name);
     Lora {
-        a: Parameter::new(backend, name("A"), config.rank, layer.inputs, a),
-        b: Parameter::new(backend, name("B"), layer.outputs, config.rank, b),
-        rank: config.rank,
-        scaling: config.scaling(),
+        a: Parameter::new(backend, name("A"), rank, layer.inputs, a),
+        b: Parameter::new(backend, name("B"), layer.outputs, rank, b),
+        rank,
+        scaling: config.scaling_of(&layer.name),
         dropout: config.dropout,
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Legend: T packed rows of a micro-batch · N labelled rows among them · C hidden · V vocabulary.
 
+mod noise;
 mod once;
 #[cfg(test)]
 mod tests;
 mod workspace;
 
+pub use noise::{Noise, Noises};
 pub use workspace::{BatchSize, Keeping, Workspace, WorkspaceSpec};
 
 use crate::block::{Block, CacheLayer, Context, Kept, Narrow, Scratch};
@@ -90,7 +92,8 @@ impl<B: Backend> Decoder<B> {
         let layout = Layout::new(&*self.backend, &self.config, batch);
         let ws = self.fit(workspace, layout.size(), false);
         let (ctx, top_ctx) = layout.contexts(&*self.backend, &self.config, Pass::inference(side));
-        self.hidden_forward(&ctx, batch.input_ids, ws);
+        self.embed(&ctx, batch.input_ids, ws);
+        self.hidden_forward(&ctx, ws);
         if let Some(block) = self.blocks.last() {
             self.top_forward(block, (&ctx, &top_ctx), &layout.narrow, ws);
         }
@@ -108,13 +111,13 @@ impl<B: Backend> Decoder<B> {
         &mut self,
         workspace: &mut Option<Workspace<B>>,
         batch: Batch,
-        dropout_key: Option<u64>,
+        noises: Noises,
         grad_scale: f64,
     ) -> Result<Vec<f64>> {
         self.check(batch.input_ids)?;
         self.check(batch.targets)?;
         let layout = Layout::new(&*self.backend, &self.config, batch);
-        Ok(self.step_through(workspace, batch, &layout, dropout_key, grad_scale))
+        Ok(self.step_through(workspace, batch, &layout, noises, grad_scale))
     }
 
     /// Forward and backward of a checked batch.
@@ -123,14 +126,18 @@ impl<B: Backend> Decoder<B> {
         workspace: &mut Option<Workspace<B>>,
         batch: Batch,
         layout: &Layout<B>,
-        dropout_key: Option<u64>,
+        Noises { dropout_key, embedding }: Noises,
         grad_scale: f64,
     ) -> Vec<f64> {
         let (backend, config) = (Arc::clone(&self.backend), self.config.clone());
         let ws = self.fit(workspace, layout.size(), true);
         let pass = Pass { side: Side::Tuned, dropout_key };
         let (ctx, top_ctx) = layout.contexts(&*backend, &config, pass);
-        self.hidden_forward(&ctx, batch.input_ids, ws);
+        self.embed(&ctx, batch.input_ids, ws);
+        if let Some(noise) = embedding {
+            noise.add_to(&*backend, batch.segments, config.hidden_size, &mut ws.x);
+        }
+        self.hidden_forward(&ctx, ws);
         if let Some(block) = self.blocks.last() {
             self.top_forward(block, (&ctx, &top_ctx), &layout.narrow, ws);
         }
@@ -151,10 +158,15 @@ impl<B: Backend> Decoder<B> {
         Context { backend: &self.backend, config: &self.config, pass, rows, rope, segments }
     }
 
-    /// Embedding and all blocks but the last: fills `ws.x`.
-    fn hidden_forward(&self, ctx: &Context<B>, ids: &[u32], ws: &mut Workspace<B>) {
+    /// Fills `ws.x`.
+    fn embed(&self, ctx: &Context<B>, ids: &[u32], ws: &mut Workspace<B>) {
+        let table = self.embed_tokens.mat(ctx.pass.side);
+        ctx.backend.embed(ids, table, self.config.hidden_size, &mut ws.x);
+    }
+
+    /// All blocks but the last, on `ws.x`.
+    fn hidden_forward(&self, ctx: &Context<B>, ws: &mut Workspace<B>) {
         let (b, c) = (ctx.backend, self.config.hidden_size);
-        b.embed(ids, self.embed_tokens.mat(ctx.pass.side), c, &mut ws.x);
         let below = self.blocks.len().saturating_sub(1);
         for (i, block) in self.blocks[..below].iter().enumerate() {
             if let Some(input) = ws.keeping.input(i) {

@@ -34,7 +34,7 @@ pub use build::LoraConfig;
 pub use cache::KvCache;
 pub use checkpoint::{Checkpoint, NamedTensor, write_tensors};
 pub use config::{Config, Rope, RopeScaling};
-pub use decoder::{Batch, BatchSize, Decoder, Head, Keeping, Workspace, WorkspaceSpec};
+pub use decoder::{Batch, BatchSize, Decoder, Head, Keeping, Noise, Noises, Workspace, WorkspaceSpec};
 pub use error::{Error, Result};
 pub use generate::{Finish, Reply, generate, generate_all};
 pub use parameter::{Parameter, Side, Weight};

@@ -23,7 +23,7 @@ impl Shape<'_> {
     /// LoRA's rank of each linear layer of each block, 0 without.
     pub fn ranks(&self) -> Vec<[usize; 7]> {
         let rank = |name: &str| match self.trained {
-            Trained::Lora(lora) if lora.targets(name) => lora.rank,
+            Trained::Lora(lora) if lora.targets(name) => lora.rank_of(name),
             _ => 0,
         };
         (0..self.config.num_hidden_layers)

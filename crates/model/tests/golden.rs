@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tolmach_engine::{Backend, CpuBackend, ReferenceBackend};
 use tolmach_model::{
-    AdapterInfo, Batch, Checkpoint, Decoder, KvCache, Sampler, SamplingConfig, Side, generate, generate_all,
+    AdapterInfo, Batch, Checkpoint, Decoder, KvCache, Noises, Sampler, SamplingConfig, Side, generate,
+    generate_all,
 };
 
 const MODELS: [&str; 2] = ["gqa-tied", "mha-untied"];
@@ -120,7 +121,8 @@ fn check_section<B: Backend>(
         return;
     }
     model.clear_gradients();
-    let trained = mean(model.losses_backward(&mut None, packed.batch(), None, 1.0 / labelled).unwrap());
+    let trained =
+        mean(model.losses_backward(&mut None, packed.batch(), Noises::default(), 1.0 / labelled).unwrap());
     assert!((trained - loss).abs() < tolerance * loss, "{}: {trained} {loss}", what("trained loss"));
     let backend = Arc::clone(&model.backend);
     let mut seen = 0;
@@ -143,7 +145,7 @@ fn check_model<B: Backend>(backend: impl Fn() -> B, tolerance: f64) {
         let mut full = load(backend(), folder);
         full.train_all();
         check_section(full, folder, &cases, "base", tolerance);
-        for section in ["lora", "rslora", "saved", "saved_tied"] {
+        for section in ["lora", "rslora", "patterns", "saved", "saved_tied"] {
             if cases[section].is_null() {
                 continue;
             }
@@ -199,7 +201,13 @@ fn unsloth_4503_the_base_side_is_the_untouched_base_bit_for_bit() {
 #[test]
 fn adapters_go_through_us_unchanged() {
     for folder in MODELS {
-        for name in ["peft-adapter", "peft-adapter-rslora", "peft-adapter-saved", "peft-adapter-saved-tied"] {
+        for name in [
+            "peft-adapter",
+            "peft-adapter-rslora",
+            "peft-adapter-patterns",
+            "peft-adapter-saved",
+            "peft-adapter-saved-tied",
+        ] {
             let theirs = fixture(folder).join(name);
             if !theirs.exists() {
                 continue;

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use tolmach_engine::{Backend, CpuBackend, ReferenceBackend};
-use tolmach_model::{Batch, Config, Decoder, LoraConfig, Rope, RopeScaling};
+use tolmach_model::{Batch, Config, Decoder, LoraConfig, Noises, Rope, RopeScaling};
 
 fn config() -> Config {
     Config {
@@ -28,10 +28,9 @@ fn model<B: Backend>(backend: B) -> Decoder<B> {
         rank: 4,
         alpha: 8.0,
         dropout: 0.0,
-        rslora: false,
         target_modules: vec!["all-linear".into()],
         modules_to_save: vec!["embed_tokens".into(), "lm_head".into()],
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(4)
     };
     model.add_lora(&lora, 5).unwrap();
     // B is zero at the start, and so is A's gradient: give it something to do.
@@ -90,7 +89,7 @@ fn gradients<B: Backend>(
         rows: &rows,
         targets: &targets,
     };
-    let losses = model.losses_backward(&mut None, batch, None, 1.0 / rows.len() as f64).unwrap();
+    let losses = model.losses_backward(&mut None, batch, Noises::default(), 1.0 / rows.len() as f64).unwrap();
     let gradient = |p: &mut tolmach_model::Parameter<B>| (p.name.clone(), read(&p.grad));
     (losses, model.parameters_mut().into_iter().map(gradient).collect())
 }

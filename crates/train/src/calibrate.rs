@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::train::{gradient_norm, update};
 use std::time::{Duration, Instant};
 use tolmach_engine::{Backend, random};
-use tolmach_model::{Decoder, Side, Workspace};
+use tolmach_model::{Decoder, Noises, Side, Workspace};
 use tolmach_tokenize::{PackedBatch, Share, TokenExample};
 
 /// Blocks of the deeper of the two models that are timed. The last block runs over fewer rows, so of
@@ -114,9 +114,10 @@ impl Sums {
         let (rows, targets) = packed.targets();
         let batch = batch(packed, &rows, &targets);
         let pass = |model: &mut Decoder<B>, space: &mut Option<Workspace<B>>| {
-            let key = model.has_dropout().then(|| random::key(seed, &[0]));
+            let dropout_key = model.has_dropout().then(|| random::key(seed, &[0]));
+            let noises = Noises { dropout_key, embedding: None };
             let begun = Instant::now();
-            model.losses_backward(space, batch, key, 1e-3)?;
+            model.losses_backward(space, batch, noises, 1e-3)?;
             Ok::<f64, Error>(begun.elapsed().as_secs_f64())
         };
         self.shallow += pass(shallow, shallow_space)?;

@@ -18,7 +18,15 @@ impl Identity {
             StepSize::Examples(examples) => format!("{examples} examples"),
         };
         let every = |steps: Option<usize>| steps.map_or("unset".to_string(), |n| n.to_string());
-        Self::default()
+        // Left out where they are off: states of runs that never heard of them stay good.
+        let mut identity = Self::default();
+        if plan.loraplus_lr_ratio != 1.0 {
+            identity = identity.with("loraplus_lr_ratio", &plan.loraplus_lr_ratio);
+        }
+        if let Some(alpha) = plan.neftune_noise_alpha {
+            identity = identity.with("neftune_noise_alpha", &alpha);
+        }
+        identity
             .with("step size", &step)
             .with("steps", &plan.steps)
             .with("micro_batch_tokens", &plan.micro_batch_tokens)

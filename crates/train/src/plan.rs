@@ -19,6 +19,10 @@ pub struct TrainPlan {
     pub schedule: Schedule,
     pub warmup_steps: usize,
     pub weight_decay: f64,
+    /// Times the learning rate, of LoRA's B.
+    pub loraplus_lr_ratio: f64,
+    /// Strength of the noise on the embeddings; `None`: none.
+    pub neftune_noise_alpha: Option<f64>,
     /// `None`: gradients are not clipped.
     pub max_grad_norm: Option<f64>,
     pub beta1: f64,
@@ -80,7 +84,8 @@ impl TrainPlan {
             (None, tokens) => StepSize::Tokens(tokens.unwrap_or(DEFAULT_STEP_TOKENS)),
         };
         let micro_batch_tokens = config.micro_batch_tokens.unwrap_or(max_seq_length);
-        let prefixes = if config.shared_prefix {
+        // Every example has a noise of its own.
+        let prefixes = if config.shared_prefix && config.neftune_noise_alpha.is_none() {
             SharedPrefixes::find(examples, micro_batch_tokens)
         } else {
             SharedPrefixes::none(examples.len())
@@ -94,6 +99,8 @@ impl TrainPlan {
             schedule: config.schedule,
             warmup_steps: 0,
             weight_decay: config.weight_decay,
+            loraplus_lr_ratio: config.loraplus_lr_ratio.unwrap_or(1.0),
+            neftune_noise_alpha: config.neftune_noise_alpha,
             max_grad_norm: (config.max_grad_norm > 0.0).then_some(config.max_grad_norm),
             beta1: config.beta1,
             beta2: config.beta2,

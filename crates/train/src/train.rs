@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tolmach_engine::{AdamW, Backend, random};
-use tolmach_model::{Decoder, Side, Workspace};
+use tolmach_model::{Decoder, Noise, Noises, Side, Workspace};
 use tolmach_tokenize::{PackedBatch, Share, StepPlan, TokenExample};
+
+/// Purpose of the embeddings' noise among the numbers of a micro-batch.
+const NOISE: u64 = u64::MAX;
 
 /// What a run works on.
 #[derive(Clone, Copy)]
@@ -203,11 +206,13 @@ pub fn train<B: Backend>(
             let packed = PackedBatch::pack_shared(&shares, &examples);
             let (rows, targets) = packed.targets();
             let key = random::key(plan.seed, &[step as u64, number as u64]);
-            let key = model.has_dropout().then_some(key);
+            let noise =
+                plan.neftune_noise_alpha.map(|alpha| Noise { alpha, key: random::key(key, &[NOISE]) });
+            let noises = Noises { dropout_key: model.has_dropout().then_some(key), embedding: noise };
             let losses = model.losses_backward(
                 &mut workspace,
                 batch(&packed, &rows, &targets),
-                key,
+                noises,
                 1.0 / labelled as f64,
             )?;
             if losses.iter().any(|l| !l.is_finite()) {
@@ -276,8 +281,9 @@ pub(crate) fn update<B: Backend>(
     let step = state.progress.step;
     for (parameter, (m, v)) in model.parameters_mut().into_iter().zip(&mut state.moments) {
         let is_norm = parameter.name.ends_with("norm.weight");
+        let is_b = parameter.name.ends_with(".lora_B.weight");
         let update = AdamW {
-            learning_rate: plan.learning_rate(step),
+            learning_rate: plan.learning_rate(step) * if is_b { plan.loraplus_lr_ratio } else { 1.0 },
             beta1: plan.beta1,
             beta2: plan.beta2,
             eps: plan.eps,

@@ -60,6 +60,7 @@ fn check<B: Backend>(backend: B, name: &str, section: &str, micro_batch_tokens: 
         warmup_steps: Some(4),
         weight_decay: golden["weight_decay"].as_f64().unwrap(),
         max_grad_norm: golden["max_grad_norm"].as_f64().unwrap(),
+        loraplus_lr_ratio: golden["loraplus_lr_ratio"].as_f64(),
         shuffle: false,
         ..Default::default()
     };
@@ -128,6 +129,14 @@ fn modules_to_save_beside_lora() {
         check(ReferenceBackend, name, "saved", TOGETHER, 2e-5);
     }
     check(CpuBackend::new(), "gqa-tied", "saved_tied", TOGETHER, 1e-4);
+}
+
+#[test]
+fn ranks_of_their_own_with_lora_plus() {
+    for name in ["gqa-tied", "mha-untied"] {
+        check(CpuBackend::new(), name, "patterns", TOGETHER, 1e-4);
+        check(ReferenceBackend, name, "patterns", TOGETHER, 2e-5);
+    }
 }
 
 #[test]

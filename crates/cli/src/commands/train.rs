@@ -121,6 +121,12 @@ struct LoraArgs {
     /// Trained in full beside it: embed_tokens, lm_head
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     modules_to_save: Vec<String>,
+    /// Another rank for some layers: q_proj=4,layers.0.mlp.up_proj=32
+    #[arg(long, value_name = "NAME=R", value_delimiter = ',', value_parser = pair::<usize>)]
+    rank_pattern: Vec<(String, usize)>,
+    /// Another alpha for some layers
+    #[arg(long, value_name = "NAME=ALPHA", value_delimiter = ',', value_parser = pair::<f64>)]
+    alpha_pattern: Vec<(String, f64)>,
     /// Scale by alpha / √rank instead
     #[arg(long)]
     rslora: bool,
@@ -136,8 +142,16 @@ struct LoraArgs {
 }
 
 /// The flags that describe a fresh adapter.
-const FRESH: [&str; 6] =
-    ["lora_rank", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "rslora"];
+const FRESH: [&str; 8] = [
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "modules_to_save",
+    "rslora",
+    "rank_pattern",
+    "alpha_pattern",
+];
 
 /// How much of the data, how fast.
 #[derive(clap::Args)]
@@ -186,6 +200,12 @@ struct ScheduleArgs {
     /// Decoupled weight decay [default: 0]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     weight_decay: Option<f64>,
+    /// LoRA+: B learns so many times faster than A [default: 1]
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    loraplus_lr_ratio: Option<f64>,
+    /// NEFTune: strength of the noise on the embeddings [default: none]
+    #[arg(long, value_name = "ALPHA", allow_negative_numbers = true)]
+    neftune_noise_alpha: Option<f64>,
     /// Longest gradient; 0 does not clip [default: 1]
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     max_grad_norm: Option<f64>,
@@ -296,6 +316,8 @@ impl HowArgs {
             warmup_steps: schedule.warmup_steps,
             warmup_ratio: schedule.warmup_ratio,
             weight_decay: schedule.weight_decay.unwrap_or(default.weight_decay),
+            loraplus_lr_ratio: schedule.loraplus_lr_ratio,
+            neftune_noise_alpha: schedule.neftune_noise_alpha,
             max_grad_norm: schedule.max_grad_norm.unwrap_or(default.max_grad_norm),
             shuffle: !schedule.no_shuffle,
             seed: self.seed.unwrap_or(default.seed),
@@ -327,6 +349,12 @@ impl HowArgs {
     }
 }
 
+/// `name=value`.
+fn pair<T: std::str::FromStr>(text: &str) -> Result<(String, T), String> {
+    let pair = text.split_once('=').and_then(|(name, value)| Some((name.to_string(), value.parse().ok()?)));
+    pair.ok_or_else(|| "expected NAME=NUMBER".to_string())
+}
+
 fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
     if args.full {
         return Ok(Tuning::Full);
@@ -340,6 +368,8 @@ fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
         alpha: args.lora_alpha.unwrap_or(default.alpha),
         dropout: args.lora_dropout.unwrap_or(default.dropout),
         rslora: args.rslora,
+        rank_pattern: args.rank_pattern.into_iter().collect(),
+        alpha_pattern: args.alpha_pattern.into_iter().collect(),
         target_modules: if all { default.target_modules } else { args.target_modules },
         modules_to_save: args.modules_to_save,
         ..default

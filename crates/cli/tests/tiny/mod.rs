@@ -60,10 +60,9 @@ pub fn write_models(folder: &Path) {
         rank: 2,
         alpha: 8.0,
         dropout: 0.0,
-        rslora: false,
         target_modules: vec!["all-linear".into()],
         modules_to_save: vec!["embed_tokens".into()],
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(2)
     };
     let mut tuned = Decoder::load(Arc::new(CpuBackend::new()), &base).unwrap();
     tuned.add_lora(&lora, 1).unwrap();

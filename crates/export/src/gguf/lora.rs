@@ -24,6 +24,10 @@ pub fn write_lora(path: &Path, folder: &Path, config: &Config, name: &str) -> Re
         return Err(Error::SavedModules { modules: lora.modules_to_save.join(" and ") });
     }
     let weights = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
+    let alpha = match lora.rslora {
+        true => lora.alpha * (lora.rank as f64).sqrt(),
+        false => lora.alpha,
+    };
     let mut headers = Vec::new();
     let mut parts = Vec::new();
     for tensor in tensors(config).iter().filter(|t| t.is_matrix()) {
@@ -31,13 +35,17 @@ pub fn write_lora(path: &Path, folder: &Path, config: &Config, name: &str) -> Re
         if !lora.targets(layer) {
             continue;
         }
-        let shapes = [("A", "a", [lora.rank, tensor.shape[1]]), ("B", "b", [tensor.shape[0], lora.rank])];
+        let rank = lora.rank_of(layer);
+        // The file has one alpha for all: what a layer is scaled by otherwise goes into its B.
+        let factor = (lora.scaling_of(layer) * rank as f64 / alpha) as f32;
+        let shapes = [("A", "a", [rank, tensor.shape[1]]), ("B", "b", [tensor.shape[0], rank])];
         for (side, lower, shape) in shapes {
             let name = to_gguf(&tensor.name).expect("every tensor of a Llama has a name in GGUF");
             let name = format!("{name}.lora_{lower}");
             headers.push(TensorHeader { name, shape: shape.to_vec(), tensor_type: TensorType::F32 });
             let heads = rotated_heads(layer, config).filter(|_| side == "B");
-            parts.push((format!("base_model.model.{layer}.lora_{side}.weight"), shape, heads));
+            let factor = if side == "B" { factor } else { 1.0 };
+            parts.push((format!("base_model.model.{layer}.lora_{side}.weight"), shape, heads, factor));
         }
     }
     let metadata = [
@@ -46,12 +54,15 @@ pub fn write_lora(path: &Path, folder: &Path, config: &Config, name: &str) -> Re
         ("general.name", Value::text(name)),
         ("general.file_type", Value::U32(TensorType::F32.file_type())),
         ("adapter.type", Value::text("lora")),
-        (ALPHA, Value::F32((lora.scaling() * lora.rank as f64) as f32)),
+        (ALPHA, Value::F32(alpha as f32)),
     ]
     .map(|(key, value)| (key.to_string(), value));
     let mut writer = GgufWriter::create(path, &metadata, &headers)?;
-    for (name, shape, heads) in parts {
+    for (name, shape, heads, factor) in parts {
         let mut values = weights.values(&name, &shape)?;
+        if factor != 1.0 {
+            values.iter_mut().for_each(|v| *v *= factor);
+        }
         check(&name, &values, TensorType::F32)?;
         if let Some(heads) = heads {
             interleave(&mut values, heads, shape[1]);

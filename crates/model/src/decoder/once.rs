@@ -115,10 +115,9 @@ mod tests {
                 rank: 4,
                 alpha: 8.0,
                 dropout: 0.0,
-                rslora: false,
                 target_modules: vec!["all-linear".into()],
                 modules_to_save: vec![],
-                ensure_weight_tying: false,
+                ..LoraConfig::of_rank(4)
             };
             model.add_lora(&lora, 1).unwrap();
             for parameter in model.parameters_mut() {

@@ -71,7 +71,8 @@ fn found<B: Backend>(mut model: Decoder<B>, narrow: bool, read: impl Fn(&B::Buff
         let all = Narrow { rows, labelled, segments: layout.segments.clone() };
         layout = Layout::of(&*model.backend, &model.config, batch, layout.segments, all);
     }
-    let losses = model.step_through(&mut None, batch, &layout, Some(9), 0.1);
+    let losses =
+        model.step_through(&mut None, batch, &layout, Noises { dropout_key: Some(9), embedding: None }, 0.1);
     (losses, model.parameters_mut().into_iter().map(|p| (p.name.clone(), read(&p.grad))).collect())
 }
 

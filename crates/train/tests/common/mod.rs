@@ -33,10 +33,9 @@ pub fn lora() -> LoraConfig {
         rank: 4,
         alpha: 8.0,
         dropout: 0.1,
-        rslora: false,
         target_modules: vec!["all-linear".into()],
         modules_to_save: vec![],
-        ensure_weight_tying: false,
+        ..LoraConfig::of_rank(4)
     }
 }
 

@@ -88,7 +88,9 @@ impl From<MemoryPlan> for Memory {
 }
 
 fn not_shared(options: &TrainOptions, dropout: bool, plan: &TrainPlan) -> Option<&'static str> {
-    if !options.train.shared_prefix {
+    if options.train.neftune_noise_alpha.is_some() {
+        Some("with NEFTune every example has a noise of its own")
+    } else if !options.train.shared_prefix {
         Some("switched off")
     } else if dropout {
         Some("with LoRA dropout every example has masks of its own")
