@@ -1,6 +1,6 @@
 //! `tolmach plan`: memory, time and cost of a training run, before anything starts.
 
-use super::train::HowArgs;
+use super::train::{HowArgs, fetch};
 use crate::recipe::{self, RunPlan};
 use crate::report::{Failure, Outcome};
 use crate::stages::train::{Base, TrainOptions, plan_with_time};
@@ -20,7 +20,7 @@ Examples:
     tolmach plan --config open_llama_7b/config.json --data tokens.jsonl
 
 The memory is the most that the system will count as resident, mapped weights and saving included; they alone
-give way when memory is short. The time is foretold from about two seconds of this machine's own arithmetic on
+give way when memory is short. A model named at the Hub is fetched first; --config does without. The time is foretold from about two seconds of this machine's own arithmetic on
 the model's own blocks and data. Nothing is written.";
 
 /// Memory, time and cost of a training run before it starts
@@ -59,12 +59,15 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     }
     let (price, config) = (args.price_per_hour, args.config.clone());
     let options = options(args, ui)?;
-    let base = match &config {
-        Some(file) => Base::of_config(file)?,
-        None => Base::open(&options.base).map_err(|failure| match options.base.exists() {
-            true => failure,
-            false => failure.hint("--config FILE plans from a model's config.json alone"),
-        })?,
+    let (options, base) = match &config {
+        Some(file) => (options, Base::of_config(file)?),
+        None => {
+            let hint = "--config FILE plans from a model's config.json alone";
+            let is_here = options.base.exists();
+            let options = fetch(options, ui).map_err(|f| if is_here { f } else { f.hint(hint) })?;
+            let base = Base::open(&options.base)?;
+            (options, base)
+        }
     };
     plan_with_time(&options, &base, price, ui).map(Some)
 }
