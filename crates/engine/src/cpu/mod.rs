@@ -50,9 +50,10 @@ pub fn release_freed_memory() {
     }
 }
 
-/// Bytes of the logits that exist at a time, of `labelled` rows.
+/// Bytes of the logits that exist at a time, at most, in passes of up to `labelled` rows: fewer rows may make one
+/// longer run where more make two.
 pub fn logits_bytes(labelled: usize, vocab: usize) -> usize {
-    size_of::<f32>() * head::rows_per_run(labelled, vocab).min(labelled) * vocab
+    size_of::<f32>() * labelled.min((LOGITS / vocab.max(1)).max(1)) * vocab
 }
 
 type Buffer = Vec<f32>;
