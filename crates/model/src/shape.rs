@@ -65,7 +65,8 @@ impl Shape<'_> {
     }
 
     pub fn has_dropout(&self) -> bool {
-        matches!(self.trained, Trained::Lora(lora) if lora.dropout > 0.0)
+        let any = || self.ranks().iter().flatten().any(|&rank| rank > 0);
+        matches!(self.trained, Trained::Lora(lora) if lora.dropout > 0.0) && any()
     }
 
     /// Blocks that a training pass could compute again, at most.

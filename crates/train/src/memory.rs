@@ -271,7 +271,7 @@ pub fn fit(
         if let Some(recompute) = blocks.clone().find(|&blocks| memory(blocks).total() <= limit) {
             return Ok(Fitted { memory: memory(recompute), recompute, plan });
         }
-        let recompute = blocks.last().unwrap_or(0);
+        let recompute = blocks.max().unwrap_or(0);
         let memory = memory(recompute);
         let asked = resources.limit.is_some_and(|asked| memory.total() > asked.0);
         if !asked && memory.total() - memory.mapped <= limit {

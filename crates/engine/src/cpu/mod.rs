@@ -274,7 +274,11 @@ impl Backend for CpuBackend {
         let run = head::rows_per_run(targets.len(), vocab);
         let slot = || self.logits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut logits = std::mem::take(&mut *slot());
-        logits.resize(logits.len().max(run.min(targets.len()) * vocab), 0.0);
+        let need = run.min(targets.len()) * vocab;
+        if logits.len() < need {
+            drop(std::mem::take(&mut logits)); // nothing in it is needed: never both
+            logits = vec![0.0; need];
+        }
         let mut losses = Vec::with_capacity(targets.len());
         for (i, targets) in targets.chunks(run).enumerate() {
             let rows = targets.len();
