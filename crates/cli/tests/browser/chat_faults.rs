@@ -3,7 +3,6 @@
 use crate::chat::{self, answered, ask, open, prose, ready, serve, settle};
 use crate::server::Server;
 use crate::tab::{DESKTOP, Tab, in_browser};
-use crate::tiny;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -127,29 +126,6 @@ fn settings_reach_the_server_and_empty_ones_are_its_own() {
         let fields: Vec<&String> = sent[2].as_object().unwrap().keys().collect();
         assert_eq!(fields, ["messages", "model", "stream", "stream_options", "temperature", "top_p"]);
         assert_eq!(sent[2]["temperature"], json!(0.7));
-    });
-}
-
-#[test]
-fn a_conversation_that_outgrows_the_context_goes_on_without_its_oldest_messages() {
-    in_browser(DESKTOP, async |tab| {
-        let folder = tempfile::tempdir().unwrap();
-        tiny::write_models(folder.path());
-        let server = Server::start(folder.path(), &chat::MODELS);
-        open(tab, &server).await;
-        settle(tab, 60).await;
-        tab.click("#open-settings").await;
-        tab.click("#set-memory").await;
-        tab.click("#settings-form .primary").await;
-        for question in 0..4 {
-            ask(tab, &format!("Кот {question}?")).await;
-            answered(tab).await;
-        }
-        let wrong =
-            tab.eval("[...document.querySelectorAll('.reply .wrong')].map((node) => node.innerText)").await;
-        assert_eq!(wrong, json!([]));
-        let last = tab.eval("[...document.querySelectorAll('.reply .tools')].at(-1).innerText").await;
-        assert!(last.as_str().unwrap().contains("did not fit and were not sent"), "{last}");
     });
 }
 
