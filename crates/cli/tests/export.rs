@@ -43,6 +43,35 @@ fn a_merged_model_replies_as_base_and_adapter_do() {
 }
 
 #[test]
+fn an_exported_gguf_file_replies_as_base_and_adapter_do() {
+    let dir = models();
+    let export = ["-o", "model.gguf", "--type", "f32"];
+    stdout(&tolmach(dir.path(), &with_adapter(&["export", "gguf"], &export), ""));
+    let reply = |model: &[&str]| -> Value {
+        let prompt = ["--prompt", "Назови кота", "--max-new-tokens", "24", "--json"];
+        serde_json::from_str(&stdout(&tolmach(dir.path(), &[&["chat"], model, &prompt].concat(), "")))
+            .unwrap()
+    };
+    let (ours, file) = (reply(&["--base", "base", "--adapter", "adapter"]), reply(&["--base", "model.gguf"]));
+    assert_eq!(file["replies"][0]["reply"], ours["replies"][0]["reply"]);
+    // The file holds the template that the adapter was trained with.
+    assert_eq!((&file["template"], &ours["template"]), (&"alpaca-ru".into(), &"alpaca-ru".into()));
+
+    let whole = std::fs::read(dir.path().join("model.gguf")).unwrap();
+    std::fs::write(dir.path().join("cut.gguf"), &whole[..whole.len() / 2]).unwrap();
+    for (args, said) in [
+        (vec!["chat", "--base", "cut.gguf", "--prompt", "x"], "truncated: copy or download it again"),
+        (vec!["chat", "--base", "none.gguf", "--prompt", "x"], "none.gguf"),
+        (vec!["merge", "--base", "model.gguf", "-o", "x"], "begin with the folder"),
+        (vec!["train", "--base", "model.gguf", "--data", "x", "-o", "y"], "all else begins with the folder"),
+    ] {
+        let output = tolmach(dir.path(), &args, "");
+        assert_eq!(output.status.code(), Some(3), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn what_is_there_stays_unless_forced() {
     let dir = models();
     let gguf =

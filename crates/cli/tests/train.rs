@@ -447,6 +447,11 @@ fn bad_input_is_named_with_exit_code_3() {
     check(&["--base", "base", "--data", "fields.jsonl"], &["fields.jsonl", "row 1", "question"]);
     file("unanswered.jsonl", "{\"instruction\": \"a\", \"output\": \"\"}\n");
     check(&["--base", "base", "--data", "unanswered.jsonl"], &["unanswered.jsonl", "none of its 1 examples"]);
+    file("script.jsonl", "{\"instruction\": \"Say yes\", \"output\": \"да, конечно\"}\n");
+    check(
+        &["--base", "base", "--data", "script.jsonl"],
+        &["script.jsonl", "does not know 9 of the 12 tokens", "whose tokenizer can write this language"],
+    );
     file("vocabulary.jsonl", "{\"input_ids\": [1, 128], \"labels\": [-100, 2]}\n");
     check(&["--base", "base", "--data", "vocabulary.jsonl"], &["vocabulary.jsonl:1", "128"]);
     check(

@@ -207,8 +207,7 @@ impl<B: Backend> Decoder<B> {
     /// Those of [`Decoder::load`]; a layer whose rows are no whole blocks.
     pub fn load_as(backend: Arc<B>, folder: &Path, quantize: Option<BlockType>) -> Result<Self> {
         if !folder.is_dir() {
-            let reason = if folder.is_file() { "it is a file" } else { "there is no such folder" }.into();
-            return Err(Error::NoModel { path: folder.to_path_buf(), reason });
+            return Err(Error::no_folder(folder));
         }
         let config = Config::read(&folder.join("config.json"))?;
         let checkpoint = Checkpoint::open_folder(folder)?;

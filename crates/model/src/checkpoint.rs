@@ -88,7 +88,11 @@ impl Checkpoint {
                     reason: format!("`{file}` is no plain file name"),
                 });
             }
-            checkpoint.add(&folder.join(file))?;
+            let path = folder.join(file);
+            if !path.exists() {
+                return Err(Error::MissingShard { path, index: index.to_path_buf() });
+            }
+            checkpoint.add(&path)?;
         }
         match map.keys().find(|name| !checkpoint.tensors.contains_key(*name)) {
             Some(name) => Err(Error::MissingTensor { path: index.to_path_buf(), name: name.clone() }),
@@ -332,6 +336,9 @@ mod tests {
         assert!(Checkpoint::open_folder(dir.path()).unwrap().contains("w"));
         std::fs::write(&index, r#"{"weight_map": {"z": "model-00001-of-00001.safetensors"}}"#).unwrap();
         assert!(Checkpoint::open_folder(dir.path()).err().unwrap().to_string().contains("`z`"));
+        std::fs::write(&index, r#"{"weight_map": {"w": "model-00002-of-00002.safetensors"}}"#).unwrap();
+        let missing = Checkpoint::open_folder(dir.path()).err().unwrap().to_string();
+        assert!(missing.contains("00002-of-00002") && missing.contains("index.json names it"), "{missing}");
         std::fs::write(&index, r#"{"weight_map": {"w": "../model.safetensors"}}"#).unwrap();
         assert!(Checkpoint::open_folder(dir.path()).err().unwrap().to_string().contains("plain file name"));
     }

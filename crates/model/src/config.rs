@@ -138,6 +138,35 @@ impl Rope {
     }
 }
 
+/// Settings of Llama's relatives that change the arithmetic, with the number that leaves it as it is. (So do
+/// null and false.)
+const RELATIVES: [(&str, f64); 17] = [
+    ("partial_rotary_factor", 1.0),
+    ("embedding_multiplier", 1.0),
+    ("residual_multiplier", 1.0),
+    ("attention_multiplier", f64::NAN),
+    ("logits_scaling", 1.0),
+    ("logit_scale", 1.0),
+    ("scale_emb", 1.0),
+    ("scale_depth", f64::NAN),
+    ("dim_model_base", f64::NAN),
+    ("attn_logit_softcapping", 0.0),
+    ("final_logit_softcapping", 0.0),
+    ("clip_qkv", 0.0),
+    ("use_qk_norm", 0.0),
+    ("qk_layernorm", 0.0),
+    ("use_parallel_residual", 0.0),
+    ("num_local_experts", 0.0),
+    ("num_experts", 0.0),
+];
+
+fn is_neutral(value: &Value, neutral: f64) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        value => value.as_f64() == Some(neutral),
+    }
+}
+
 /// Typed access to the JSON, with errors that name the key.
 struct Fields<'a> {
     path: &'a Path,
@@ -191,6 +220,24 @@ impl Fields<'_> {
             if self.flag(key)? {
                 return Err(self.bad(key, "false (a Llama without biases)", "true"));
             }
+        }
+        for (key, neutral) in RELATIVES {
+            if !is_neutral(&self.value[key], neutral) {
+                let found = self.value[key].to_string();
+                return Err(self.bad(key, "nothing: no Llama has it, and it changes the arithmetic", &found));
+            }
+        }
+        let window = &self.value["sliding_window"];
+        if !is_neutral(window, 0.0) && self.value["use_sliding_window"] != false {
+            return Err(self.bad(
+                "sliding_window",
+                "nothing: attention over all tokens",
+                &window.to_string(),
+            ));
+        }
+        let layers = self.value["layer_types"].as_array().into_iter().flatten();
+        if let Some(other) = layers.into_iter().find(|layer| *layer != "full_attention") {
+            return Err(self.bad("layer_types", "full_attention everywhere", &other.to_string()));
         }
         if !self.value["quantization_config"].is_null() {
             return Err(self.bad("quantization_config", "an unquantised model", "a quantised one"));
@@ -300,6 +347,18 @@ mod tests {
     }
 
     #[test]
+    fn what_leaves_the_arithmetic_as_it_is_is_taken() {
+        let mut json = small();
+        json["partial_rotary_factor"] = serde_json::json!(1.0);
+        json["sliding_window"] = serde_json::json!(4096);
+        json["use_sliding_window"] = serde_json::json!(false);
+        json["layer_types"] = serde_json::json!(["full_attention", "full_attention"]);
+        json["final_logit_softcapping"] = Value::Null;
+        json["pretraining_tp"] = serde_json::json!(2);
+        assert_eq!(read(&json).unwrap(), read(&small()).unwrap());
+    }
+
+    #[test]
     fn rope_parameters_of_transformers_5_are_read() {
         let mut json = small();
         json["rope_parameters"] = serde_json::json!({"rope_theta": 500000.0, "rope_type": "default"});
@@ -314,6 +373,12 @@ mod tests {
             ("attention_bias", serde_json::json!(true), "attention_bias"),
             ("rope_scaling", serde_json::json!({"rope_type": "yarn", "factor": 2}), "yarn"),
             ("num_key_value_heads", serde_json::json!(3), "divisor"),
+            ("partial_rotary_factor", serde_json::json!(0.5), "`partial_rotary_factor`: expected nothing"),
+            ("final_logit_softcapping", serde_json::json!(30.0), "final_logit_softcapping"),
+            ("attention_multiplier", serde_json::json!(0.125), "found 0.125"),
+            ("use_qk_norm", serde_json::json!(true), "use_qk_norm"),
+            ("sliding_window", serde_json::json!(4096), "attention over all tokens, found 4096"),
+            ("layer_types", serde_json::json!(["full_attention", "sliding_attention"]), "sliding_attention"),
             ("vocab_size", serde_json::json!("many"), "vocab_size"),
         ] {
             let mut json = small();

@@ -1,6 +1,6 @@
 //! What can be wrong with a model's files, named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +21,9 @@ pub enum Error {
 
     #[error("{}: cannot be read as tensors: {reason}", path.display())]
     Pickle { path: PathBuf, reason: String },
+
+    #[error("{}: this part of the weights is missing; {} names it", path.display(), index.display())]
+    MissingShard { path: PathBuf, index: PathBuf },
 
     #[error("{}: no tensor `{name}`", path.display())]
     MissingTensor { path: PathBuf, name: String },
@@ -57,6 +60,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a path where a model's folder should be.
+    pub fn no_folder(path: &Path) -> Self {
+        let reason = match path.extension() {
+            Some(extension) if extension == "gguf" => {
+                "a GGUF file can be talked to (chat) and inspected; all else begins with the folder that it was made of"
+            }
+            _ if path.is_file() => "it is a file",
+            _ => "there is no such folder",
+        };
+        Error::NoModel { path: path.to_path_buf(), reason: reason.into() }
+    }
+
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -67,8 +82,20 @@ impl Error {
                 "such files are only read, never executed; take the model's safetensors, or what \
                  torch.save(model.state_dict(), …) writes",
             ),
-            Error::Shape { .. } | Error::UnknownTensor { .. } | Error::OtherBase { .. } => {
+            Error::UnknownTensor { .. } | Error::OtherBase { .. } => {
                 Some("use the base model that the adapter was trained on (base_model_name_or_path)")
+            }
+            Error::Shape { .. } => Some(
+                "weights and configuration are of different models; an adapter needs the base that it was trained \
+                 on (base_model_name_or_path)",
+            ),
+            Error::MissingShard { .. } => Some("the download was not finished: fetch the missing file"),
+            Error::MissingTensor { .. } => Some(
+                "the file (or its index) is of another model, or was written incompletely: fetch the whole model \
+                 again",
+            ),
+            Error::Dtype { .. } => {
+                Some("a quantised model has to be unpacked first; take the original in f16, bf16 or f32")
             }
             Error::NoModel { .. } => Some(
                 "a model is a folder in the Hugging Face layout: config.json, model.safetensors or \

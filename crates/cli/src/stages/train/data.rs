@@ -125,7 +125,37 @@ impl Source<'_> {
         let (mask, over_long) = (self.options.mask, self.options.train.over_long);
         let encoder = ExampleEncoder::new(tokenizer, template, mask, self.max_seq_length, over_long)?;
         let encoded = encoder.encode_all(&examples);
+        self.check_known(path, tokenizer, &encoded.examples)?;
         Ok(Encoded { examples: encoded.examples, left_out: encoded.dropped, truncated: encoded.truncated })
+    }
+
+    /// Answers in a script that the tokenizer does not have teach the model to write `<unk>`.
+    fn check_known(
+        &self,
+        path: &Path,
+        tokenizer: &Tokenizer,
+        examples: &[TokenExample],
+    ) -> Result<(), Failure> {
+        /// Share of the trained tokens from which on it is no matter of single characters.
+        const TOO_MANY: f64 = 0.2;
+        let Some(unk) = tokenizer.unk() else { return Ok(()) };
+        let labels = || examples.iter().flat_map(|example| &example.labels);
+        let unknown = labels().filter(|&&label| label == unk as i32).count();
+        let trained = labels().filter(|&&label| label >= 0).count();
+        if unknown == 0 {
+            return Ok(());
+        }
+        let message = format!(
+            "{}: the tokenizer does not know {unknown} of the {trained} tokens that are trained: it has no pieces \
+             for these characters, nor bytes to spell them",
+            path.display()
+        );
+        if unknown as f64 > TOO_MANY * trained as f64 {
+            return Err(Failure::input(message)
+                .hint("take a base whose tokenizer can write this language; tolmach inspect shows what becomes of a text"));
+        }
+        self.ui.warn(message);
+        Ok(())
     }
 
     /// The maximum for examples that came as tokens.

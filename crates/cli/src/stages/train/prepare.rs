@@ -30,8 +30,7 @@ impl Base {
     /// `config.json` or the weights are missing, or cannot be read.
     pub fn open(folder: &Path) -> Result<Self, Failure> {
         if !folder.is_dir() {
-            let reason = if folder.is_file() { "it is a file" } else { "there is no such folder" }.into();
-            return Err(model_failure(tolmach_model::Error::NoModel { path: folder.to_path_buf(), reason }));
+            return Err(model_failure(tolmach_model::Error::no_folder(folder)));
         }
         let config = Config::read(&folder.join("config.json")).map_err(model_failure)?;
         let checkpoint = Checkpoint::open_folder(folder).map_err(model_failure)?;
