@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
+use serde::Serialize;
+use std::io::Write;
 use std::path::Path;
 use tolmach_corpus::{Message, Role};
 
@@ -180,7 +182,46 @@ fn environment() -> Environment<'static> {
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
+    environment.add_filter("tojson", tojson);
     environment
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`, which `transformers` puts in the place of
+/// Jinja's own filter: that one is meant for HTML and escapes its characters.
+fn tojson(value: &Value, options: minijinja::value::Kwargs) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let mut json = Vec::new();
+    let written = match indent {
+        Some(width) => {
+            let indent = " ".repeat(width.min(MAX_INDENT));
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, OneLine)),
+    };
+    written.map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    String::from_utf8(json).map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))
+}
+
+/// Spaces an indentation may have: what a template asks for is not to be believed without bounds.
+const MAX_INDENT: usize = 16;
+
+/// Python's separators: `, ` and `: `.
+struct OneLine;
+
+impl serde_json::ser::Formatter for OneLine {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> std::io::Result<()> {
+        out.write_all(b": ")
+    }
 }
 
 /// `{% generation %}` marks what is trained; for a reply it has no meaning.

@@ -89,3 +89,11 @@ fn an_endless_template_ends() {
     let template = ChatTemplate::parse(source).unwrap();
     assert!(template.render(&[], "", "").is_err());
 }
+
+#[test]
+fn tojson_is_pythons() {
+    let render = |source: &str| ChatTemplate::parse(source).unwrap().render(&[], "<s>", "</s>").unwrap();
+    // What json.dumps(…, ensure_ascii=False) prints.
+    assert_eq!(render(r#"{{ {"a": [1, "б<"]} | tojson }}"#), r#"{"a": [1, "б<"]}"#);
+    assert_eq!(render(r#"{{ {"a": [1]} | tojson(indent=2) }}"#), "{\n  \"a\": [\n    1\n  ]\n}");
+}

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities;
@@ -37,15 +37,14 @@ struct ChromeDriver(Child);
 pub struct Tab {
     driver: WebDriver,
     _chromedriver: ChromeDriver,
-    _one: MutexGuard<'static, ()>,
 }
 
 /// Run `test` in a tab; without a browser say so and pass.
 pub fn in_browser(looks: Looks, test: impl AsyncFnOnce(&Tab)) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        match Tab::open(looks, one).await {
+        match Tab::open(looks).await {
             Ok(tab) => {
                 // A browser that is not told to end lives on.
                 let ended = caught(test(&tab)).await;
@@ -74,7 +73,7 @@ async fn caught(test: impl Future<Output = ()>) -> std::thread::Result<()> {
 }
 
 impl Tab {
-    async fn open(looks: Looks, one: MutexGuard<'static, ()>) -> Result<Self, String> {
+    async fn open(looks: Looks) -> Result<Self, String> {
         // The HTTP client wants one, even where nothing is encrypted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut chromedriver = Command::new("chromedriver")
@@ -94,7 +93,7 @@ impl Tab {
         let address = format!("http://127.0.0.1:{}", port.ok_or("chromedriver ended at once")?);
         let driver = WebDriver::new(&address, capabilities(looks)).await;
         let driver = driver.map_err(|error| format!("no Chromium: {error}"))?;
-        let tab = Self { driver, _chromedriver: chromedriver, _one: one };
+        let tab = Self { driver, _chromedriver: chromedriver };
         tab.look(looks).await;
         Ok(tab)
     }
