@@ -188,6 +188,7 @@ fn environment() -> Environment<'static> {
 
 /// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`, which `transformers` puts in the place of
 /// Jinja's own filter: that one is meant for HTML and escapes its characters.
+#[allow(clippy::needless_pass_by_value, reason = "a filter takes its keyword arguments so")]
 fn tojson(value: &Value, options: minijinja::value::Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;
