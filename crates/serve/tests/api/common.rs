@@ -130,6 +130,15 @@ impl Server {
         let line = text.lines().find(|l| l.split(' ').next() == Some(name)).unwrap();
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
+
+    /// Until a gauge is at `value`: the scheduler sets it a moment after a reply has ended.
+    pub fn wait_for_metric(&self, name: &str, value: f64) {
+        let begun = std::time::Instant::now();
+        while self.metric(name) != value {
+            assert!(begun.elapsed().as_secs() < 10, "{name} stays at {}", self.metric(name));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
 }
 
 impl Drop for Server {
