@@ -66,9 +66,5 @@ fn open(path: &Path) -> Result<GgufModel, Failure> {
 
 fn gguf_failure(error: tolmach_export::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::from(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from(error).maybe_hint(hint)
 }

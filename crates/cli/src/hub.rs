@@ -138,11 +138,7 @@ pub fn failure(error: Error) -> Failure {
         _ => Exit::Input,
     };
     let hint = error.hint();
-    let failure = Failure::from(error).exit(exit);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from(error).exit(exit).maybe_hint(hint)
 }
 
 /// One bar over all bytes.

@@ -49,11 +49,7 @@ pub fn write_template(adapter: &Path, template: &PromptTemplate) -> Result<(), F
 /// A model's error with its hint.
 pub fn model_failure(error: tolmach_model::Error) -> Failure {
     let hint = error.hint();
-    let failure = Failure::from(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from(error).maybe_hint(hint)
 }
 
 #[cfg(test)]

@@ -58,6 +58,14 @@ impl Failure {
         self
     }
 
+    /// [`Failure::hint`] where an error has one.
+    pub fn maybe_hint(self, hint: Option<impl fmt::Display>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     pub fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self

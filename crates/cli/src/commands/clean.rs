@@ -130,11 +130,7 @@ pub fn refuse_empty(cleaned: &Cleaned, input: &Path) -> Result<(), Failure> {
     let hint = worst.map(|(rule, example)| {
         format!("for example: {} ({}); --without {rule} switches the rule off", example.text, example.reason)
     });
-    let failure = Failure::input(message);
-    Err(match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    })
+    Err(Failure::input(message).maybe_hint(hint))
 }
 
 /// File, then flags: the later one wins.

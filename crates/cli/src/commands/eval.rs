@@ -365,9 +365,5 @@ fn failure(error: tolmach_eval::Error) -> Failure {
         _ => Exit::Input,
     };
     let hint = error.hint();
-    let failure = Failure::from(error).exit(exit);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from(error).exit(exit).maybe_hint(hint)
 }

@@ -37,7 +37,7 @@ impl Source {
             merge(&mut table, one);
             recipe = Recipe::deserialize(table.clone()).map_err(|e| {
                 let (message, hint) = plainly(e.message());
-                with_hint(Failure::usage(format!("--set {setting}: {message}")), hint)
+                Failure::usage(format!("--set {setting}: {message}")).maybe_hint(hint)
             })?;
         }
         Ok(recipe)
@@ -58,11 +58,11 @@ impl Source {
         let file = self.file.display();
         let (message, hint) = plainly(error.message());
         let Some(span) = error.span() else {
-            return with_hint(Failure::usage(format!("{file}: {message}")), hint);
+            return Failure::usage(format!("{file}: {message}")).maybe_hint(hint);
         };
         let line = self.line_at(span.start);
         let section = self.section_at(line).map(|s| format!("[{s}] ")).unwrap_or_default();
-        with_hint(Failure::usage(format!("{file}:{line}: {section}{message}")), hint)
+        Failure::usage(format!("{file}:{line}: {section}{message}")).maybe_hint(hint)
     }
 
     /// Counted from 1.
@@ -143,11 +143,4 @@ fn plainly(message: &str) -> (String, Option<String>) {
         _ => format!("there are {}", known.join(", ")),
     };
     (format!("{what} `{found}`"), (!known.is_empty()).then_some(hint))
-}
-
-fn with_hint(failure: Failure, hint: Option<String>) -> Failure {
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }

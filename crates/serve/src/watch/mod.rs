@@ -16,7 +16,6 @@
 mod curves;
 mod events;
 mod found;
-mod html;
 mod live;
 mod plot;
 mod report;

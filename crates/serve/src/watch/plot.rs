@@ -199,7 +199,7 @@ fn inline(svg: &str, width: u32, height: u32, title: Option<&str>) -> String {
     let body = body.strip_suffix("</svg>\n").or_else(|| body.strip_suffix("</svg>")).unwrap_or_default();
     let told = match title {
         Some(title) => {
-            let title = super::html::escape(title);
+            let title = tolmach_translate::quality::escape(title);
             format!("role=\"img\" aria-label=\"{title}\"")
         }
         None => "aria-hidden=\"true\"".to_string(),

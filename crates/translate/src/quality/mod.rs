@@ -22,7 +22,7 @@ mod words;
 pub use bleu::{Bleu, BleuCounts, BleuScore};
 pub use chrf::{Chrf, ChrfCounts};
 pub use compare::{Compared, Figure, QualityError, Scores, compare_examples, compare_lines, score};
-pub use page::Page;
+pub use page::{Page, escape};
 pub use sample::{back_translations, sample, to_translate_back};
 pub use tokenizer::BleuTokenizer;
 

@@ -196,7 +196,7 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// Text as HTML: nothing in it can become markup, and control characters do not reach the reader.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -338,9 +338,5 @@ pub fn train_failure(error: tolmach_train::Error) -> Failure {
         _ => Exit::Input,
     };
     let hint = error.hint();
-    let failure = Failure::from(error).exit(exit);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::from(error).exit(exit).maybe_hint(hint)
 }

@@ -2,11 +2,11 @@
 
 use super::words::{self, Language};
 use crate::watch::curves::{Curve, Drawing};
-use crate::watch::html::escape;
 use crate::watch::plot::{Bar, bars};
 use crate::watch::series::Series;
 use std::fmt::Write;
 use tolmach_eval::{MEASURES, Measure, ReplyPair, ReportCard, SideCard, Unit};
+use tolmach_translate::quality::escape;
 
 /// Into the plots' colours.
 const BASE: usize = 1;
