@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The peer of train_vs_peft.py: LoRA on a token file with transformers + PEFT on a CPU, in f32.
+"""A peer of train_vs_peers.py: LoRA on a token file with transformers + PEFT on a CPU.
 
 Prints one JSON object: tokens per second over the timed steps (padding not counted), peak memory, losses.
 
@@ -81,8 +81,11 @@ def packed(rows: Iterator[dict], row_tokens: int) -> Iterator[Batch]:
 
 
 def load(args: argparse.Namespace) -> peft.PeftModel:
-    model = transformers.AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
+    model = transformers.AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
     model.config.use_cache = False
+    if args.checkpointed:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     config = peft.LoraConfig(
         r=args.lora_rank, lora_alpha=args.lora_alpha, lora_dropout=0.0, target_modules=LINEARS, task_type="CAUSAL_LM"
     )
@@ -112,6 +115,7 @@ def run(args: argparse.Namespace) -> dict:
             tokens, trained, slots = tokens + batch.tokens, trained + batch.trained, slots + batch.slots
     return {
         "batching": args.batching,
+        "dtype": args.dtype,
         "steps": args.steps,
         "tokens": tokens,
         "trained_tokens": trained,
@@ -132,6 +136,8 @@ def main() -> int:
     parser.add_argument("--batching", choices=["padded", "packed"], default="padded")
     parser.add_argument("--examples", type=int, default=4, help="examples in a padded micro-batch (default 4)")
     parser.add_argument("--row-tokens", type=int, default=512, help="most tokens in a packed row (default 512)")
+    parser.add_argument("--checkpointed", action="store_true", help="recompute activations in the backward")
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of weights and products (default f32)")
     parser.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them (default 2)")
     parser.add_argument("--lora-rank", type=int, default=8)

@@ -11,12 +11,12 @@ a step only makes sense where nothing else runs. The exit code is 1 if a memory 
 
 import argparse
 import json
-import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from round_weights import bf16_copy
 
 
 def run(command: list[str]) -> dict:
@@ -26,37 +26,12 @@ def run(command: list[str]) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def bf16_copy(model: Path, folder: Path) -> Path:
-    """The same model with its f32 weights rounded to bf16."""
-    copy = folder / f"{model.name}-bf16"
-    shutil.copytree(model, copy)
-    path = copy / "model.safetensors"
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    out, offset = bytearray(), 0
-    for name, tensor in sorted(((k, v) for k, v in header.items() if k != "__metadata__"), key=lambda kv: kv[1]["data_offsets"]):
-        start, end = (8 + length + at for at in tensor["data_offsets"])
-        if tensor["dtype"] != "F32":
-            raise SystemExit(f"{name} is {tensor['dtype']}, expected F32")
-        raw = memoryview(data)[start:end]
-        half = bytearray((end - start) // 2)
-        half[0::2], half[1::2] = raw[2::4], raw[3::4]  # truncation is rounding enough for a measurement of memory
-        tensor["dtype"], tensor["data_offsets"] = "BF16", [offset, offset + len(half)]
-        out += half
-        offset += len(half)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + out)
-    return copy
-
-
 def cases(args: argparse.Namespace, scratch: Path) -> list[tuple[str, list[str]]]:
     small = ["--base", str(args.small), "--data", str(args.small_data)]
     large = ["--base", str(args.large), "--data", str(args.large_data)]
     demo = ["--base", str(args.demo), "--data", str(args.demo_data)]
-    small16 = ["--base", str(bf16_copy(args.small, scratch)), "--data", str(args.small_data)]
-    large16 = ["--base", str(bf16_copy(args.large, scratch)), "--data", str(args.large_data)]
+    small16 = ["--base", str(bf16_copy(args.small, scratch / "small-bf16")), "--data", str(args.small_data)]
+    large16 = ["--base", str(bf16_copy(args.large, scratch / "large-bf16")), "--data", str(args.large_data)]
     steps = ["--max-steps", "2", "--step-tokens", "1200"]
     return [
         ("small, r 8", [*small, *steps, "--lora-rank", "8"]),
