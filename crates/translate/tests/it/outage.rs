@@ -2,7 +2,7 @@
 
 use crate::support::{Run, Server, error, example, examples, good};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tolmach_corpus::Example;
 use tolmach_translate::{EngineError, Error, Journal, Options, Progress, Translated, translate_examples};
 
@@ -40,9 +40,10 @@ fn an_outage_is_waited_out_with_single_probes() {
 
 #[test]
 fn a_service_that_stays_down_is_left_alone_and_what_it_said_is_kept() {
+    // The errors come late: a good answer under way would begin the count of failures anew.
     let server = Server::start(|number, texts| match number {
         0..5 => good(texts),
-        _ => error(502, "bad gateway"),
+        _ => error(502, "bad gateway").set_delay(Duration::from_millis(150)),
     });
     let mut run = Run::against(&server.mock.uri());
     run.config.concurrency = Some(4);
