@@ -186,8 +186,8 @@ fn alpaca_lora_293_the_adapter_is_never_empty() {
     assert!(card.contains("base_model: \"base\"") && card.contains("rank 16, alpha 32"), "{card}");
 }
 
-/// Kill (SIGKILL) a run as soon as its metrics show so many steps; false if it ended before.
-fn kill_after(place: &Place, mut child: Child, folder: &str, steps: usize) -> bool {
+/// Kill (SIGKILL) a run a moment after its metrics show so many steps; false if it ended before.
+fn kill_after(place: &Place, mut child: Child, folder: &str, steps: usize, pause: Duration) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -196,6 +196,7 @@ fn kill_after(place: &Place, mut child: Child, folder: &str, steps: usize) -> bo
         }
         let done = place.rows(folder).iter().filter(|r| r.get("train/loss").is_some()).count();
         if done >= steps || Instant::now() > deadline {
+            std::thread::sleep(pause);
             child.kill().unwrap();
             child.wait().unwrap();
             return true;
@@ -204,65 +205,93 @@ fn kill_after(place: &Place, mut child: Child, folder: &str, steps: usize) -> bo
     }
 }
 
-#[test]
-fn alpaca_lora_72_fastchat_1280_killed_at_any_step_and_resumed_gives_the_same_bytes() {
-    let place = Place::new();
-    // Everything that a resume could lose: shuffling over epochs, dropout, moments, the best weights.
-    let args = |folder| {
-        let long = [
-            "--base",
-            "base",
-            "--data",
-            "tokens.jsonl",
-            "--max-steps",
-            "60",
-            "--step-tokens",
-            "400",
-            "--learning-rate",
-            "0.01",
-            "--lora-dropout",
-            "0.1",
-            "--weight-decay",
-            "0.01",
-            "--save-every",
-            "2",
-            "--validation",
-            "held.jsonl",
-            "--eval-every",
-            "7",
-            "--keep-best",
-            "-o",
-            folder,
-        ];
-        long.to_vec()
-    };
-    let whole = place.json(&args("whole"));
-    let mut kills = 0;
-    for steps in [1, 2, 9, 10, 11, 23, 30, 37, 44, 51, 58] {
-        let child = place.command(&[&args("killed")[..], &["--resume"]].concat()).spawn().unwrap();
-        kills += usize::from(kill_after(&place, child, "killed", steps));
+/// Numbers from a seed that is printed, so that a failure can be had again: `TOLMACH_TEST_SEED`.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let given = std::env::var("TOLMACH_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+        let seed = given.unwrap_or_else(|| now() as u64);
+        println!("TOLMACH_TEST_SEED={seed}");
+        Self(seed)
     }
-    assert!(kills >= 5, "only {kills} kills hit a running program");
-    let resumed = place.json(&[&args("killed")[..], &["--resume"]].concat());
-    assert!(
-        place.adapter("whole") == place.adapter("killed"),
-        "a killed and resumed run gives the same bytes"
-    );
+
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(1);
+        (tolmach_engine::random::mix(self.0) % end as u64) as usize
+    }
+
+    /// So many different numbers of `1..end`, ascending.
+    fn steps(&mut self, count: usize, end: usize) -> Vec<usize> {
+        let mut steps: Vec<usize> = (1..end).collect();
+        while steps.len() > count {
+            steps.remove(self.below(steps.len()));
+        }
+        steps
+    }
+}
+
+/// Everything that a resume could lose: shuffling over epochs, dropout, moments, the best weights.
+#[rustfmt::skip]
+fn long_run<'a>(folder: &'a str, threads: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let args = [
+        "--base", "base", "--data", "tokens.jsonl", "--max-steps", "60", "--step-tokens", "400",
+        "--learning-rate", "0.01", "--lora-dropout", "0.1", "--weight-decay", "0.01", "--save-every", "2",
+        "--validation", "held.jsonl", "--eval-every", "7", "--keep-best", "-o", folder, "--threads", threads,
+    ];
+    [&args[..], more].concat()
+}
+
+/// Kill the run that `args` describe at these steps, resume it each time, and compare with one that ran through.
+fn check_killed_at(
+    place: &Place,
+    (folder, args): (&str, &[&str]),
+    steps: &[usize],
+    chance: &mut Chance,
+    whole: &Value,
+) {
+    let again = [args, &["--resume"]].concat();
+    let mut kills = 0;
+    for &step in steps {
+        let child = place.command(&again).spawn().unwrap();
+        let pause = Duration::from_micros(chance.below(3000) as u64); // in the step, or in its save
+        kills += usize::from(kill_after(place, child, folder, step, pause));
+    }
+    assert!(2 * kills > steps.len(), "{folder}: only {kills} kills at {steps:?} hit a running program");
+    let resumed = place.json(&again);
+    let name = whole["adapter"].as_str().unwrap();
+    assert!(place.adapter(name) == place.adapter(folder), "{folder}: other bytes after kills at {steps:?}");
     assert_eq!((&whole["losses"], &whole["evaluations"]), (&resumed["losses"], &resumed["evaluations"]));
-    let mut steps: Vec<u64> = place
-        .rows("killed")
-        .iter()
-        .filter(|r| r.get("train/loss").is_some())
-        .map(|r| r["step"].as_u64().unwrap())
-        .collect();
-    steps.dedup();
-    assert_eq!(steps, (1..=60).collect::<Vec<_>>());
+    let rows = place.rows(folder);
+    let trained = rows.iter().filter(|r| r.get("train/loss").is_some());
+    let mut found: Vec<u64> = trained.map(|r| r["step"].as_u64().unwrap()).collect();
+    found.dedup();
+    assert_eq!(found, (1..=60).collect::<Vec<_>>());
     let mut files: Vec<_> =
-        fs::read_dir(place.path("killed")).unwrap().map(|f| f.unwrap().file_name()).collect();
+        fs::read_dir(place.path(folder)).unwrap().map(|f| f.unwrap().file_name()).collect();
     files.sort();
     let expected = ["README.md", "adapter_config.json", "adapter_model.safetensors", "metrics.jsonl"];
     assert_eq!(files[..4], expected, "nothing half written is left");
     assert_eq!(files[4..], ["template.json", "training-state.safetensors", "training.json"]);
+}
+
+#[test]
+fn alpaca_lora_72_fastchat_1280_killed_at_ten_random_steps_and_resumed_gives_the_same_bytes() {
+    let (place, mut chance) = (Place::new(), Chance::new());
+    let whole = place.json(&long_run("whole", "2", &[]));
+    for (folder, threads) in [("one", "1"), ("two", "2")] {
+        let steps = chance.steps(10, 60);
+        check_killed_at(&place, (folder, &long_run(folder, threads, &[])), &steps, &mut chance, &whole);
+    }
+}
+
+#[test]
+fn a_killed_run_of_dora_gives_the_same_bytes_too() {
+    let (place, mut chance) = (Place::new(), Chance::new());
+    let whole = place.json(&long_run("whole", "1", &["--dora"]));
+    let steps = chance.steps(4, 60);
+    check_killed_at(&place, ("two", &long_run("two", "2", &["--dora"])), &steps, &mut chance, &whole);
 }
 
 #[test]

@@ -292,6 +292,45 @@ pub trait Backend: Send + Sync {
         dhead: Option<&mut Self::Buffer>,
     ) -> Vec<f64>;
 
+    // ---- DoRA (Liu et al. 2024): y = z · m / n, z = x (W + s·B A)ᵀ, n the norms of the rows of W + s·B A ----
+
+    /// `norms[o] = ‖w[o] + scaling · b[o] a‖₂`, in forward as in backward a constant. `w [outputs, inputs]`,
+    /// `a [rank, inputs]`, `b [outputs, rank]`, where the rank is `dims.rows`. No dense copy of `w` is made.
+    fn row_norms(
+        &self,
+        w: Mat<Self>,
+        a: &Self::Buffer,
+        b: &Self::Buffer,
+        dims: Dims,
+        scaling: f64,
+        norms: &mut Self::Buffer,
+    );
+    /// `y (+)= z · m / n`. `z, y [rows, width]`, `magnitude, norms [width]`; 0 where a norm is 0.
+    fn dora(
+        &self,
+        z: &Self::Buffer,
+        magnitude: &Self::Buffer,
+        norms: &Self::Buffer,
+        rows: usize,
+        width: usize,
+        to: Out,
+        y: &mut Self::Buffer,
+    );
+    /// Sets `dz`, adds to `dmagnitude`.
+    fn dora_backward(
+        &self,
+        z: &Self::Buffer,
+        magnitude: &Self::Buffer,
+        norms: &Self::Buffer,
+        dy: &Self::Buffer,
+        rows: usize,
+        width: usize,
+        dz: &mut Self::Buffer,
+        dmagnitude: &mut Self::Buffer,
+    );
+    /// `y += alpha · x` over the first `len` elements.
+    fn add_scaled(&self, x: &Self::Buffer, alpha: f64, len: usize, y: &mut Self::Buffer);
+
     // ---- optimizer ----
 
     /// Σ x² over the first `len` elements.

@@ -367,6 +367,64 @@ impl Backend for ReferenceBackend {
         losses
     }
 
+    fn row_norms(&self, w: Mat<Self>, a: &Buffer, b: &Buffer, dims: Dims, scaling: f64, norms: &mut Buffer) {
+        let Dims { rows: rank, inputs, outputs } = dims;
+        let w = weight(w, outputs, inputs);
+        for o in 0..outputs {
+            let mut squares = 0.0;
+            for i in 0..inputs {
+                let update: f64 = (0..rank).map(|r| b[o * rank + r] * a[r * inputs + i]).sum();
+                squares += (w[o * inputs + i] + scaling * update).powi(2);
+            }
+            norms[o] = squares.sqrt();
+        }
+    }
+
+    fn dora(
+        &self,
+        z: &Buffer,
+        magnitude: &Buffer,
+        norms: &Buffer,
+        rows: usize,
+        width: usize,
+        to: Out,
+        y: &mut Buffer,
+    ) {
+        for t in 0..rows {
+            for o in 0..width {
+                let gain = if norms[o] == 0.0 { 0.0 } else { magnitude[o] / norms[o] };
+                put(&mut y[t * width + o], gain * z[t * width + o], to);
+            }
+        }
+    }
+
+    fn dora_backward(
+        &self,
+        z: &Buffer,
+        magnitude: &Buffer,
+        norms: &Buffer,
+        dy: &Buffer,
+        rows: usize,
+        width: usize,
+        dz: &mut Buffer,
+        dmagnitude: &mut Buffer,
+    ) {
+        for t in 0..rows {
+            for o in 0..width {
+                let i = t * width + o;
+                let norm = norms[o];
+                dz[i] = if norm == 0.0 { 0.0 } else { dy[i] * magnitude[o] / norm };
+                dmagnitude[o] += if norm == 0.0 { 0.0 } else { dy[i] * z[i] / norm };
+            }
+        }
+    }
+
+    fn add_scaled(&self, x: &Buffer, alpha: f64, len: usize, y: &mut Buffer) {
+        for i in 0..len {
+            y[i] += alpha * x[i];
+        }
+    }
+
     fn sum_squares(&self, x: &Buffer, len: usize) -> f64 {
         x[..len].iter().map(|x| x * x).sum()
     }

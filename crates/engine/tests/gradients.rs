@@ -94,6 +94,26 @@ fn frozen_and_dense_weights_are_the_same_matrix() {
     assert_eq!(y, z);
 }
 
+/// The norms are inputs of the operation, so nothing moves with them.
+#[test]
+fn dora() {
+    let mut random = Random::new("dora");
+    for (rows, width) in [(1, 1), (3, 5), (4, 17)] {
+        let (z, dy) = (random.values(rows * width), random.values(rows * width));
+        let magnitude = random.values(width);
+        let norms: Vec<f64> = random.values(width).iter().map(|n| n.abs() + 0.5).collect();
+        let (mut dz, old) = (random.values(rows * width), random.values(width));
+        let mut dmagnitude = old.clone();
+        B.dora_backward(&z, &magnitude, &norms, &dy, rows, width, &mut dz, &mut dmagnitude);
+        subtract(&mut dmagnitude, &old);
+        check("dora", &[z, magnitude], &[&dz, &dmagnitude], |i| {
+            let mut y = B.zeros(rows * width);
+            B.dora(&i[0], &i[1], &norms, rows, width, Out::Set, &mut y);
+            dot(&y, &dy)
+        });
+    }
+}
+
 #[test]
 fn rope() {
     let mut random = Random::new("rope");

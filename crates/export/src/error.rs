@@ -26,6 +26,10 @@ pub enum Error {
     NotFinite { name: String, value: f32 },
     #[error("an adapter in the GGUF format has LoRA matrices only, this one also trained {modules}")]
     SavedModules { modules: String },
+    #[error(
+        "an adapter in the GGUF format has LoRA matrices only, this one also has DoRA's magnitudes (use_dora)"
+    )]
+    Magnitudes,
     #[error("{} exists", path.display())]
     Exists { path: PathBuf },
     #[error("{} is not a model folder; it is not replaced", path.display())]
@@ -45,7 +49,7 @@ impl Error {
             Error::Gguf { reason, .. } if reason.contains("cut short") => {
                 Some("the file is probably truncated: copy or download it again and compare its size")
             }
-            Error::SavedModules { .. } => {
+            Error::SavedModules { .. } | Error::Magnitudes => {
                 Some("export the merged model instead: `tolmach export gguf --base … --adapter …`")
             }
             Error::Exists { .. } => Some("--force replaces it, another -o keeps it"),

@@ -127,6 +127,11 @@ fn an_adapter_in_gguf_is_the_adapter() {
     let target = saved.dir.path().join("adapter.gguf");
     let error = export(&saved, &target, None).gguf_lora(&saved.adapter, &mut |_| {}).err().unwrap();
     assert!(error.to_string().contains("embed_tokens"), "{error}");
+    let target = plain.dir.path().join("dora.gguf");
+    let dora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/gqa-tied/peft-adapter-dora");
+    let error = export(&plain, &target, None).gguf_lora(&dora, &mut |_| {}).err().unwrap();
+    assert!(error.to_string().contains("use_dora"), "{error}");
+    assert!(error.hint().unwrap().contains("merged"));
 }
 
 /// mlx-lm#1172, unsloth#976: a file unlike the model must not be there under its name.

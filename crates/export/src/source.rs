@@ -84,8 +84,8 @@ pub fn logits<B: Backend>(source: &dyn Source, backend: Arc<B>, batch: Batch) ->
     Decoder::logits_of_weights(backend, source.config(), &matrix, &|name, len| read(name, &[len]), batch)
 }
 
-/// A base model with its adapter, merged a tensor at a time: W + scaling · B A (Hu et al. 2021), and in
-/// place of `modules_to_save` their trained copies.
+/// A base model with its adapter, merged a tensor at a time: W + scaling · B A (Hu et al. 2021), with DoRA
+/// each of its rows brought to the trained length (Liu et al. 2024), and in place of `modules_to_save` their trained copies.
 ///
 /// A tied base whose embedding or head was trained alone comes apart, as in PEFT: it gets a head of its own.
 pub struct TunedModel {
@@ -150,6 +150,9 @@ impl TunedModel {
         let a = file.values(&format!("{stem}.lora_A.weight"), &[rank, inputs])?;
         let b = file.values(&format!("{stem}.lora_B.weight"), &[outputs, rank])?;
         add_product(w, &a, &b, rank, lora.scaling_of(layer) as f32);
+        if lora.dora {
+            stretch(w, &file.values(&format!("{stem}.lora_magnitude_vector"), &[outputs])?);
+        }
         Ok(())
     }
 }
@@ -191,9 +194,28 @@ pub(crate) fn add_product(w: &mut [f32], a: &[f32], b: &[f32], rank: usize, scal
     );
 }
 
+/// Give each row of W `[O, I]` its length of `magnitudes [O]`. A row of zeros stays one.
+fn stretch(w: &mut [f32], magnitudes: &[f32]) {
+    let inputs = w.len() / magnitudes.len().max(1);
+    w.par_chunks_mut(inputs).zip(magnitudes).for_each(|(row, &magnitude)| {
+        let norm = row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+        if norm > 0.0 {
+            let gain = (f64::from(magnitude) / norm) as f32;
+            row.iter_mut().for_each(|w| *w *= gain);
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_get_their_lengths_and_keep_their_directions() {
+        let mut w = [3.0, 4.0, 0.0, 0.0, -1.0, 0.0];
+        stretch(&mut w, &[10.0, 7.0, 2.0]);
+        assert_eq!(w, [6.0, 8.0, 0.0, 0.0, -2.0, 0.0]);
+    }
 
     #[test]
     fn the_product_is_that_of_the_definition() {

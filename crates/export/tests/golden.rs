@@ -40,6 +40,24 @@ fn merged_weights_are_pefts() {
     }
 }
 
+#[test]
+fn merged_dora_weights_are_pefts() {
+    for model in ["gqa-tied", "mha-untied"] {
+        let folder = fixture(model);
+        let ours = TunedModel::open(&folder, Some(&folder.join("peft-adapter-dora"))).unwrap();
+        let theirs = Checkpoint::open_file(&folder.join("merged-dora.safetensors")).unwrap();
+        let mut values = Vec::new();
+        let layers: Vec<_> =
+            tensors(ours.config()).into_iter().filter(|t| t.name.contains("_proj.")).collect();
+        assert_eq!(layers.len(), theirs.names().count());
+        for tensor in layers {
+            ours.read(&tensor, &mut values).unwrap();
+            let off = distance(&values, &theirs.values(&tensor.name, &tensor.shape).unwrap());
+            assert!(off < 1e-6, "{model}, {}: {off}", tensor.name);
+        }
+    }
+}
+
 /// What peft computes with the adapter beside the base, the merged model computes: plain LoRA, rsLoRA, trained
 /// modules, a tied head that comes apart and one that does not.
 #[test]
@@ -50,6 +68,9 @@ fn merged_logits_are_pefts() {
         ("gqa-tied", "peft-adapter-saved", "lora-saved", false),
         ("gqa-tied", "peft-adapter-saved-tied", "lora-saved-tied", true),
         ("gqa-tied", "peft-adapter-patterns", "lora-patterns", true),
+        ("gqa-tied", "peft-adapter-dora", "lora-dora", true),
+        ("gqa-tied", "peft-adapter-dora-patterns", "lora-dora-patterns", true),
+        ("mha-untied", "peft-adapter-dora", "lora-dora", false),
         ("mha-untied", "peft-adapter", "lora", false),
         ("mha-untied", "peft-adapter-patterns", "lora-patterns", false),
         ("mha-untied", "peft-adapter-rslora", "lora-rslora", false),

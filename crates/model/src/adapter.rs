@@ -5,6 +5,7 @@ use crate::build::{LoraConfig, new_lora};
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
+use crate::linear::MAGNITUDE;
 use crate::parameter::Parameter;
 use crate::tensor_writer::TensorWriter;
 use serde_json::{Map, Value, json};
@@ -49,11 +50,12 @@ const HARMLESS: [&str; 12] = [
 ];
 
 /// Keys that we read.
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
     "r",
     "lora_alpha",
     "lora_dropout",
     "use_rslora",
+    "use_dora",
     "rank_pattern",
     "alpha_pattern",
     "target_modules",
@@ -66,7 +68,7 @@ impl AdapterInfo {
     ///
     /// # Errors
     /// A missing or malformed file; another adapter type; a field that changes the arithmetic in a way
-    /// that is not computed here (DoRA, biases, rank patterns…): refused by name, never ignored.
+    /// that is not computed here (biases, transposed weights…): refused by name, never ignored.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(ADAPTER_CONFIG);
         let text =
@@ -105,6 +107,7 @@ impl AdapterInfo {
             alpha: json["lora_alpha"].as_f64().ok_or_else(|| bad("lora_alpha", "a number"))?,
             dropout: json["lora_dropout"].as_f64().unwrap_or(0.0) as f32,
             rslora: json["use_rslora"].as_bool().unwrap_or(false),
+            dora: json["use_dora"].as_bool().unwrap_or(false),
             rank_pattern: pattern(&json["rank_pattern"], |v| v.as_u64().map(|rank| rank as usize))
                 .ok_or_else(|| bad("rank_pattern", "an object from layer names to whole numbers"))?,
             alpha_pattern: pattern(&json["alpha_pattern"], Value::as_f64)
@@ -159,7 +162,7 @@ impl AdapterInfo {
             "revision": null,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": lora.dora,
             "use_rslora": lora.rslora,
         })
     }
@@ -173,6 +176,11 @@ impl AdapterInfo {
 pub fn snapshot_step(folder: &Path) -> Result<Option<usize>> {
     let file = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
     Ok(file.metadata().get(STEP_KEY).and_then(|step| step.parse().ok()))
+}
+
+/// The shape that PEFT gives a tensor: magnitudes are a vector.
+fn as_written<'a>(name: &str, shape: &'a [usize; 2]) -> &'a [usize] {
+    if name.ends_with(MAGNITUDE) { &shape[1..] } else { shape }
 }
 
 /// An object from names to values; null is an empty one.
@@ -227,7 +235,7 @@ impl<B: Backend> Decoder<B> {
         tensors.sort_by_key(|(name, _)| *name);
         let shapes: Vec<[usize; 2]> = tensors.iter().map(|(_, p)| [p.rows, p.cols]).collect();
         let header: Vec<(&str, &[usize])> =
-            tensors.iter().zip(&shapes).map(|((name, _), shape)| (*name, &shape[..])).collect();
+            tensors.iter().zip(&shapes).map(|((name, _), shape)| (*name, as_written(name, shape))).collect();
         // Weights first: a folder with a config is then a whole adapter.
         let path = folder.join(ADAPTER_WEIGHTS);
         let mut file = TensorWriter::create(&path, &header, Dtype::F32, &metadata)?;
@@ -256,28 +264,32 @@ impl<B: Backend> Decoder<B> {
         }
         let backend = Arc::clone(&self.backend);
         let mut left: BTreeSet<String> = file.names().map(str::to_string).collect();
-        let mut take = |name: &str, rows: usize, cols: usize| {
+        let mut take = |name: &str, shape: &[usize]| {
             left.remove(name);
-            file.values(name, &[rows, cols])
+            file.values(name, shape)
         };
         for layer in self.blocks.iter_mut().flat_map(Block::linear_layers_mut) {
             if info.lora.targets(&layer.name) {
                 let stem = format!("base_model.model.{}", layer.name);
                 let rank = info.lora.rank_of(&layer.name);
-                let a = take(&format!("{stem}.lora_A.weight"), rank, layer.inputs)?;
-                let b = take(&format!("{stem}.lora_B.weight"), layer.outputs, rank)?;
+                let a = take(&format!("{stem}.lora_A.weight"), &[rank, layer.inputs])?;
+                let b = take(&format!("{stem}.lora_B.weight"), &[layer.outputs, rank])?;
                 layer.lora = Some(new_lora(&*backend, layer, &info.lora, &a, &b));
+                if info.lora.dora {
+                    let magnitudes = take(&format!("{stem}{MAGNITUDE}"), &[layer.outputs])?;
+                    layer.add_dora(&*backend, &magnitudes);
+                }
             }
         }
         self.train_modules(&info.lora);
         for parameter in self.parameters_mut() {
             if !parameter.name.contains(".lora_") {
-                let values = take(&parameter.name, parameter.rows, parameter.cols)?;
+                let values = take(&parameter.name, &[parameter.rows, parameter.cols])?;
                 backend.write(&values, &mut parameter.value);
             }
         }
         if matches!(self.head, Head::Tied) && file.contains(TIED_HEAD) {
-            take(TIED_HEAD, self.config.vocab_size, self.config.hidden_size)?; // the embedding's own copy
+            take(TIED_HEAD, &[self.config.vocab_size, self.config.hidden_size])?; // the embedding's own copy
         }
         match left.into_iter().next() {
             Some(name) => Err(Error::UnknownTensor { path, name }),
@@ -309,7 +321,7 @@ mod tests {
     #[test]
     fn unknown_fields_that_are_on_are_refused_by_name() {
         for (key, value) in [
-            ("use_dora", json!(true)),
+            ("use_qalora", json!(true)),
             ("bias", json!("all")),
             ("rank_pattern", json!({"q_proj": -2})),
             ("rank_pattern", json!({"lm_head": 2})),

@@ -6,7 +6,7 @@
 mod buffers;
 mod narrow;
 
-pub use buffers::{BlockRows, Kept, Scratch, ScratchSize};
+pub use buffers::{BlockRows, Branches, Kept, Scratch, ScratchSize};
 pub use narrow::Narrow;
 
 use crate::config::Config;

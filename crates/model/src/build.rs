@@ -25,6 +25,9 @@ pub struct LoraConfig {
     pub dropout: f32,
     /// Scale by alpha / √rank (Kalajdzievski 2023) instead of alpha / rank.
     pub rslora: bool,
+    /// Train the length of each row of a weight apart from its direction (DoRA, Liu et al. 2024).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dora: bool,
     /// Another rank for some layers: names or suffixes of them, as in peft. At most one fits a layer.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rank_pattern: BTreeMap<String, usize>,
@@ -49,6 +52,7 @@ struct WrittenLora {
     alpha: Option<f64>,
     dropout: f32,
     rslora: bool,
+    dora: bool,
     rank_pattern: BTreeMap<String, usize>,
     alpha_pattern: BTreeMap<String, f64>,
     target_modules: Option<Vec<String>>,
@@ -64,6 +68,7 @@ impl From<WrittenLora> for LoraConfig {
             alpha: written.alpha.unwrap_or(default.alpha),
             dropout: written.dropout,
             rslora: written.rslora,
+            dora: written.dora,
             rank_pattern: written.rank_pattern,
             alpha_pattern: written.alpha_pattern,
             target_modules: written.target_modules.unwrap_or(default.target_modules),
@@ -88,6 +93,7 @@ impl LoraConfig {
             alpha: 2.0 * rank as f64,
             dropout: 0.0,
             rslora: false,
+            dora: false,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             target_modules: vec!["all-linear".to_string()],
@@ -271,7 +277,8 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// Add fresh LoRA branches: A Kaiming-uniform with a = √5, that is U(−1/√I, 1/√I), B zero.
+    /// Add fresh LoRA branches: A Kaiming-uniform with a = √5, that is U(−1/√I, 1/√I), B zero; DoRA's
+    /// magnitudes are the norms of the weight's rows, so that nothing changes yet.
     ///
     /// # Errors
     /// A configuration that fits no module.
@@ -287,6 +294,11 @@ impl<B: Backend> Decoder<B> {
                 let a = init::uniform(seed, &name, rank * layer.inputs, bound);
                 let b = vec![0.0; layer.outputs * rank];
                 layer.lora = Some(new_lora(&*backend, layer, lora, &a, &b));
+                if lora.dora {
+                    let mut norms = vec![0.0; layer.outputs];
+                    backend.download(&layer.row_norms(&*backend), &mut norms);
+                    layer.add_dora(&*backend, &norms);
+                }
                 added += 1;
             }
         }
@@ -456,6 +468,7 @@ pub(crate) fn new_lora<B: Backend>(
         rank,
         scaling: config.scaling_of(&layer.name),
         dropout: config.dropout,
+        dora: None,
     }
 }
 

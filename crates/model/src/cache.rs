@@ -1,6 +1,6 @@
 //! Keys and values of the tokens seen so far, for any number of sequences decoded together.
 
-use crate::block::{BlockRows, Kept, Scratch, ScratchSize};
+use crate::block::{BlockRows, Branches, Kept, Scratch, ScratchSize};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::linear::Pass;
@@ -33,7 +33,7 @@ struct Slot {
 struct PassBuffers<B: Backend> {
     rows: usize,
     /// Of the adapter they were made for; one of smaller ranks may use them too.
-    ranks: [usize; 7],
+    branches: Branches,
     x: B::Buffer,
     last: B::Buffer,
     normed: B::Buffer,
@@ -174,31 +174,31 @@ impl<B: Backend> Decoder<B> {
 
     /// The buffers given, made anew where they are too small for `rows` rows or this model's adapter.
     fn fitting(&self, old: Option<PassBuffers<B>>, rows: usize) -> PassBuffers<B> {
-        let mut ranks = self.max_ranks();
+        let mut need = Branches { ranks: self.max_ranks(), dora: self.has_dora() };
         let mut enough = rows;
         if let Some(old) = old {
-            let fits = old.ranks.iter().zip(&ranks).all(|(have, need)| have >= need);
-            if old.rows >= rows && fits {
+            if old.rows >= rows && old.branches.serve(need) {
                 return old;
             }
             // What fits both, so that models which take turns do not make them anew each time.
             enough = enough.max(old.rows);
-            ranks.iter_mut().zip(old.ranks).for_each(|(rank, old)| *rank = (*rank).max(old));
+            need = need.max(old.branches);
         }
-        self.pass_buffers(enough, ranks)
+        self.pass_buffers(enough, need)
     }
 
-    fn pass_buffers(&self, rows: usize, ranks: [usize; 7]) -> PassBuffers<B> {
+    fn pass_buffers(&self, rows: usize, branches: Branches) -> PassBuffers<B> {
         let (b, c) = (&*self.backend, self.config.hidden_size);
-        let max_rank = ranks.into_iter().max().unwrap_or(0);
-        let scratch = ScratchSize { rows, narrow: 0, max_rank, backward: false, dropout: false };
+        let max_rank = branches.ranks.into_iter().max().unwrap_or(0);
+        let dora = branches.dora;
+        let scratch = ScratchSize { rows, narrow: 0, max_rank, backward: false, dropout: false, dora };
         PassBuffers {
             rows,
-            ranks,
+            branches,
             x: b.zeros(rows * c),
             last: b.zeros(rows * c),
             normed: b.zeros(rows * c),
-            kept: Kept::new(b, &self.config, BlockRows::all(rows), ranks),
+            kept: Kept::new(b, &self.config, BlockRows::all(rows), branches),
             scratch: Scratch::new(b, &self.config, scratch),
         }
     }

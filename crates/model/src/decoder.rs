@@ -332,6 +332,17 @@ impl<B: Backend> Decoder<B> {
             .any(|b| b.linear_layers().iter().any(|l| l.lora.as_ref().is_some_and(|x| x.dropout > 0.0)))
     }
 
+    /// Compute now what the first pass after an update would: the norms that DoRA divides by.
+    pub fn compute_row_norms(&self) {
+        for layer in self.blocks.iter().flat_map(Block::linear_layers) {
+            layer.dora(&*self.backend);
+        }
+    }
+
+    pub(crate) fn has_dora(&self) -> bool {
+        self.blocks.iter().any(|b| b.linear_layers().iter().any(|l| l.has_dora()))
+    }
+
     pub(crate) fn ranks(&self, block: usize) -> [usize; 7] {
         self.blocks[block].linear_layers().map(|l| l.lora.as_ref().map_or(0, |x| x.rank))
     }
@@ -372,6 +383,7 @@ impl<B: Backend> Decoder<B> {
         let layers = self.blocks.len();
         WorkspaceSpec {
             ranks: (0..layers).map(|i| self.ranks(i)).collect(),
+            dora: self.has_dora(),
             size,
             keeping: backward.then(|| Keeping::new(layers, self.lowest_trained(), self.recompute)),
             dropout: backward && self.has_dropout(),

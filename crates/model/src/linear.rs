@@ -2,6 +2,10 @@
 //!
 //! Legend: T rows · I inputs · O outputs · R rank. W `[O, I]`, A `[R, I]`, B `[O, R]`.
 
+mod dora;
+
+pub use dora::{Dora, MAGNITUDE};
+
 use crate::parameter::{Parameter, Side, Weight};
 use tolmach_engine::{Backend, Dims, Dropout, Mat, Out, random};
 
@@ -15,6 +19,15 @@ pub struct Lora<B: Backend> {
     /// alpha / rank, or alpha / √rank with rsLoRA.
     pub scaling: f64,
     pub dropout: f32,
+    pub dora: Option<Dora<B>>,
+}
+
+/// What the branch of one layer leaves to the backward.
+pub struct Branch<B: Backend> {
+    /// dropout(x) Aᵀ, `[T, R]`
+    pub u: B::Buffer,
+    /// dropout(x) (W + s·B A)ᵀ, `[T, O]`, with DoRA; empty without
+    pub z: B::Buffer,
 }
 
 pub struct Linear<B: Backend> {
@@ -48,29 +61,42 @@ pub struct LinearScratch<B: Backend> {
     dropped_grad: B::Buffer,
     /// Gradient of u = x Aᵀ, `[T, R]`.
     du: B::Buffer,
+    /// Gradient of DoRA's z, `[T, widest output]`.
+    dz: B::Buffer,
+}
+
+/// How large these buffers are.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearScratchSize {
+    pub rows: usize,
+    /// Of all layers' inputs and outputs
+    pub widest: usize,
+    pub max_rank: usize,
+    /// Whether a dropout will run
+    pub dropout: bool,
+    /// Whether a backward of DoRA will run
+    pub dora: bool,
 }
 
 impl<B: Backend> LinearScratch<B> {
-    /// For `rows` rows; the dropout buffers are made only where a dropout will run.
-    pub fn new(backend: &B, rows: usize, widest: usize, max_rank: usize, dropout: bool) -> Self {
-        let [dropped, dropped_grad, du] =
-            Self::sizes(rows, widest, max_rank, dropout).map(|len| backend.zeros(len));
-        Self { dropped, dropped_grad, du }
+    pub fn new(backend: &B, size: LinearScratchSize) -> Self {
+        let [dropped, dropped_grad, du, dz] = Self::sizes(size).map(|len| backend.zeros(len));
+        Self { dropped, dropped_grad, du, dz }
     }
 
     /// Values in these buffers.
-    pub fn values(rows: usize, widest: usize, max_rank: usize, dropout: bool) -> usize {
-        Self::sizes(rows, widest, max_rank, dropout).iter().sum()
+    pub fn values(size: LinearScratchSize) -> usize {
+        Self::sizes(size).iter().sum()
     }
 
     #[cfg(test)]
-    pub fn buffers(&self) -> [&B::Buffer; 3] {
-        [&self.dropped, &self.dropped_grad, &self.du]
+    pub fn buffers(&self) -> [&B::Buffer; 4] {
+        [&self.dropped, &self.dropped_grad, &self.du, &self.dz]
     }
 
-    fn sizes(rows: usize, widest: usize, max_rank: usize, dropout: bool) -> [usize; 3] {
-        let dropped = if dropout { rows * widest } else { 0 };
-        [dropped, dropped, rows * max_rank]
+    fn sizes(LinearScratchSize { rows, widest, max_rank, dropout, dora }: LinearScratchSize) -> [usize; 4] {
+        let wide = |needed: bool| if needed { rows * widest } else { 0 };
+        [wide(dropout), wide(dropout), rows * max_rank, wide(dora)]
     }
 }
 
@@ -86,7 +112,7 @@ impl<B: Backend> Linear<B> {
         (p > 0.0).then(|| Dropout { p, key: random::key(key, &[site]) })
     }
 
-    /// `x [T, I]` → `y [T, O]` (set or added). `u [T, R]` keeps x Aᵀ for the backward.
+    /// `x [T, I]` → `y [T, O]` (set or added). `branch` is kept for the backward.
     /// `site` numbers the layers of the model: each has its own dropout mask.
     pub fn forward(
         &self,
@@ -97,17 +123,20 @@ impl<B: Backend> Linear<B> {
         rows: usize,
         to: Out,
         y: &mut B::Buffer,
-        u: &mut B::Buffer,
+        branch: &mut Branch<B>,
         scratch: &mut LinearScratch<B>,
     ) {
+        if self.has_dora() && pass.side == Side::Tuned {
+            return self.dora_forward(backend, (pass, site), x, rows, to, y, branch, scratch);
+        }
         backend.linear(x, self.weight.mat(pass.side), self.dims(rows), 1.0, to, y);
-        self.branch(backend, pass, site, x, rows, u, scratch);
+        self.branch(backend, pass, site, x, rows, branch, scratch);
         let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
         let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
-        backend.linear(u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
+        backend.linear(&branch.u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
     }
 
-    /// The part of [`Linear::forward`] that the backward reads: `u [T, R]` = dropout(x) Aᵀ.
+    /// The part of [`Linear::forward`] that the backward reads.
     pub fn branch(
         &self,
         backend: &B,
@@ -115,7 +144,7 @@ impl<B: Backend> Linear<B> {
         site: u64,
         x: &B::Buffer,
         rows: usize,
-        u: &mut B::Buffer,
+        branch: &mut Branch<B>,
         scratch: &mut LinearScratch<B>,
     ) {
         let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
@@ -127,18 +156,19 @@ impl<B: Backend> Linear<B> {
             }
             None => x,
         };
-        backend.linear(input, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, u);
+        backend.linear(input, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, &mut branch.u);
+        self.direction(backend, input, rows, branch);
     }
 
     /// From `dy [T, O]`: adds to the gradients of W (if trained), A and B, and sets or adds to
-    /// `dx [T, I]` if anything below needs it. `x` and `u` are the forward's.
+    /// `dx [T, I]` if anything below needs it. `x` and `branch` are the forward's.
     pub fn backward(
         &mut self,
         backend: &B,
         pass: Pass,
         site: u64,
         x: &B::Buffer,
-        u: &B::Buffer,
+        branch: &Branch<B>,
         dy: &B::Buffer,
         rows: usize,
         mut dx: Option<(Out, &mut B::Buffer)>,
@@ -146,6 +176,9 @@ impl<B: Backend> Linear<B> {
     ) {
         let dims = self.dims(rows);
         let mask = self.mask(pass, site);
+        if self.has_dora() {
+            return self.dora_backward(backend, mask, x, branch, dy, rows, dx, scratch);
+        }
         if let Weight::Trained { parameter, .. } = &mut self.weight {
             backend.linear_backward_weight(dy, x, dims, 1.0, &mut parameter.grad);
         }
@@ -156,7 +189,7 @@ impl<B: Backend> Linear<B> {
         let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
         let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
         let s = lora.scaling;
-        backend.linear_backward_weight(dy, u, out_of, s, &mut lora.b.grad);
+        backend.linear_backward_weight(dy, &branch.u, out_of, s, &mut lora.b.grad);
         backend.linear_backward_input(dy, Mat::Dense(&lora.b.value), out_of, s, Out::Set, &mut scratch.du);
         let Some(mask) = mask else {
             backend.linear_backward_weight(&scratch.du, x, into, 1.0, &mut lora.a.grad);
@@ -188,7 +221,10 @@ impl<B: Backend> Linear<B> {
     }
 
     pub fn parameters_mut(&mut self) -> impl Iterator<Item = &mut Parameter<B>> {
-        let lora = self.lora.iter_mut().flat_map(|l| [&mut l.a, &mut l.b]);
+        let lora = self.lora.iter_mut().flat_map(|l| {
+            let magnitude = l.dora.as_mut().map(Dora::parameter_mut);
+            [Some(&mut l.a), Some(&mut l.b), magnitude].into_iter().flatten()
+        });
         self.weight.parameter_mut().into_iter().chain(lora)
     }
 }

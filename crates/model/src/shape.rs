@@ -52,7 +52,10 @@ impl Shape<'_> {
             for ((_, inputs, outputs), rank) in linear_shapes(config, block).into_iter().zip(ranks) {
                 match self.trained {
                     Trained::All => tensors.push(inputs * outputs),
-                    Trained::Lora(_) => tensors.extend([rank * inputs, outputs * rank]),
+                    Trained::Lora(lora) => {
+                        let magnitude = if lora.dora && rank > 0 { outputs } else { 0 };
+                        tensors.extend([rank * inputs, outputs * rank, magnitude]);
+                    }
                 }
             }
         }
@@ -69,6 +72,18 @@ impl Shape<'_> {
         matches!(self.trained, Trained::Lora(lora) if lora.dropout > 0.0) && any()
     }
 
+    fn has_dora(&self) -> bool {
+        let any = || self.ranks().iter().flatten().any(|&rank| rank > 0);
+        matches!(self.trained, Trained::Lora(lora) if lora.dora) && any()
+    }
+
+    /// Values of the rows' norms that DoRA divides by.
+    pub fn row_norms(&self) -> usize {
+        let layers = self.linear_layers().zip(self.ranks().into_iter().flatten());
+        let adapted = layers.filter(|(_, rank)| *rank > 0).map(|((_, outputs, _), _)| outputs);
+        if self.has_dora() { adapted.sum() } else { 0 }
+    }
+
     /// Blocks that a training pass could compute again, at most.
     pub fn most_recompute(&self) -> usize {
         self.config.num_hidden_layers.saturating_sub(1 + self.lowest_trained())
@@ -79,6 +94,7 @@ impl Shape<'_> {
         let layers = self.config.num_hidden_layers;
         WorkspaceSpec {
             ranks: self.ranks(),
+            dora: self.has_dora(),
             size,
             keeping: recompute.map(|blocks| Keeping::new(layers, self.lowest_trained(), blocks)),
             dropout: recompute.is_some() && self.has_dropout(),
@@ -139,6 +155,8 @@ mod tests {
             Some(lora(&["v_proj"], &["lm_head"], true)),
             Some(lora(&["v_proj"], &["lm_head", "embed_tokens"], false)),
             Some(lora(&[], &["lm_head"], false)),
+            Some(LoraConfig { dora: true, ..lora(&["v_proj", "layers.0.mlp.up_proj"], &[], false) }),
+            Some(LoraConfig { dora: true, ..lora(&[], &["lm_head"], false) }),
             None,
         ];
         for (lora, tied) in cases.iter().flat_map(|lora| [(lora, true), (lora, false)]) {

@@ -145,7 +145,7 @@ fn check_model<B: Backend>(backend: impl Fn() -> B, tolerance: f64) {
         let mut full = load(backend(), folder);
         full.train_all();
         check_section(full, folder, &cases, "base", tolerance);
-        for section in ["lora", "rslora", "patterns", "saved", "saved_tied"] {
+        for section in ["lora", "rslora", "patterns", "dora", "dora_patterns", "saved", "saved_tied"] {
             if cases[section].is_null() {
                 continue;
             }
@@ -205,6 +205,8 @@ fn adapters_go_through_us_unchanged() {
             "peft-adapter",
             "peft-adapter-rslora",
             "peft-adapter-patterns",
+            "peft-adapter-dora",
+            "peft-adapter-dora-patterns",
             "peft-adapter-saved",
             "peft-adapter-saved-tied",
         ] {

@@ -22,12 +22,13 @@ fn config() -> Config {
     }
 }
 
-fn model<B: Backend>(backend: B) -> Decoder<B> {
+fn model<B: Backend>(backend: B, dora: bool) -> Decoder<B> {
     let mut model = Decoder::random(Arc::new(backend), config(), 3).unwrap();
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
         dropout: 0.0,
+        dora,
         target_modules: vec!["all-linear".into()],
         modules_to_save: vec!["embed_tokens".into(), "lm_head".into()],
         ..LoraConfig::of_rank(4)
@@ -95,8 +96,18 @@ fn gradients<B: Backend>(
 }
 
 fn check<B: Backend>(backend: impl Fn() -> B, read: impl Fn(&B::Buffer) -> Vec<f64>, tolerance: f64) {
-    let (losses, shared) = gradients(model(backend()), true, &read);
-    let (losses_apart, apart) = gradients(model(backend()), false, &read);
+    for dora in [false, true] {
+        check_model(|| model(backend(), dora), &read, tolerance);
+    }
+}
+
+fn check_model<B: Backend>(
+    model: impl Fn() -> Decoder<B>,
+    read: impl Fn(&B::Buffer) -> Vec<f64>,
+    tolerance: f64,
+) {
+    let (losses, shared) = gradients(model(), true, &read);
+    let (losses_apart, apart) = gradients(model(), false, &read);
     for (a, b) in losses.iter().zip(&losses_apart) {
         assert!((a - b).abs() <= tolerance * b.abs(), "{a} {b}");
     }

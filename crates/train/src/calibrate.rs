@@ -29,6 +29,8 @@ pub struct Calibration {
     pub ends_forward: f64,
     /// Clearing gradients, their norm and the update, per trained value.
     pub update: f64,
+    /// The norms that DoRA divides by, of one block, once in a step; 0 without.
+    pub norms: f64,
 }
 
 /// What a whole run comes to.
@@ -82,8 +84,8 @@ pub fn calibrate<B: Backend, E: From<Error>>(
             break;
         }
     }
-    let update = time_update(&mut deep, plan)?;
-    Ok(sums.calibration(update))
+    let (update, norms) = time_update(&mut deep, plan)?;
+    Ok(Calibration { update, norms, ..sums.calibration() })
 }
 
 /// A few micro-batches, spread evenly over the first epoch.
@@ -149,7 +151,7 @@ impl Sums {
         self.labelled += other.labelled;
     }
 
-    fn calibration(&self, update: f64) -> Calibration {
+    fn calibration(&self) -> Calibration {
         let (rows, labelled) = (self.rows.max(1) as f64, self.labelled.max(1) as f64);
         let between = (DEEP - 1) as f64;
         let block = (self.deep - self.shallow).max(0.0) / between;
@@ -161,24 +163,27 @@ impl Sums {
             forward: (self.deep_forward - self.shallow_forward).max(0.0) / between / rows,
             ends: self.shallow / labelled,
             ends_forward: self.shallow_forward / labelled,
-            update,
+            ..Calibration::default()
         }
     }
 }
 
-/// Seconds per trained value of what ends a step.
-fn time_update<B: Backend>(model: &mut Decoder<B>, plan: &TrainPlan) -> Result<f64, Error> {
+/// Seconds per trained value of what ends a step, and per block of the norms that begin the next one.
+fn time_update<B: Backend>(model: &mut Decoder<B>, plan: &TrainPlan) -> Result<(f64, f64), Error> {
     let mut state = State::new(model)?;
     let values: usize = model.parameters_mut().iter().map(|p| p.len()).sum();
-    let mut best = f64::INFINITY;
+    let (mut best, mut norms) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..3 {
         let begun = Instant::now();
         gradient_norm(model);
         update(model, &mut state, plan, 0.0);
         model.clear_gradients();
         best = best.min(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        model.compute_row_norms();
+        norms = norms.min(begun.elapsed().as_secs_f64());
     }
-    Ok(best / values.max(1) as f64)
+    Ok((best / values.max(1) as f64, norms / DEEP as f64))
 }
 
 impl Calibration {
@@ -196,7 +201,7 @@ impl Calibration {
         let below = layers.saturating_sub(1) as f64;
         let blocks = plan.rows as f64 * ((below - again) * self.block + again * self.recomputed_block);
         let ends = plan.trained_tokens as f64 * self.ends;
-        let updates = plan.steps as f64 * trained as f64 * self.update;
+        let updates = plan.steps as f64 * (trained as f64 * self.update + layers as f64 * self.norms);
         let training_seconds = blocks + ends + updates;
         let evaluations = (0..=plan.steps).filter(|&step| plan.eval_due(step)).count() as f64;
         let evaluation = eval_rows as f64 * below * self.forward + eval_labelled as f64 * self.ends_forward;

@@ -144,7 +144,7 @@ impl Footprint<'_> {
             moments: 2 * trained,
             best: if plan.keep_best { trained } else { 0 },
             activations: SIZE * spec.kept_values::<CpuBackend>(config) as u64,
-            scratch: SIZE * (spec.scratch_values::<CpuBackend>(config) + beyond) as u64,
+            scratch: SIZE * (spec.scratch_values::<CpuBackend>(config) + beyond + shape.row_norms()) as u64,
             head: logits_bytes(labelled, config.vocab_size) as u64,
             packing: self.packing(train.max(eval)),
             saving: largest,

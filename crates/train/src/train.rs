@@ -281,7 +281,8 @@ pub(crate) fn update<B: Backend>(
     let step = state.progress.step;
     for (parameter, (m, v)) in model.parameters_mut().into_iter().zip(&mut state.moments) {
         let is_norm = parameter.name.ends_with("norm.weight");
-        let is_b = parameter.name.ends_with(".lora_B.weight");
+        // LoRA+ in PEFT counts a vector to B.
+        let is_b = [".lora_B.weight", ".lora_magnitude_vector"].iter().any(|x| parameter.name.ends_with(x));
         let update = AdamW {
             learning_rate: plan.learning_rate(step) * if is_b { plan.loraplus_lr_ratio } else { 1.0 },
             beta1: plan.beta1,

@@ -140,6 +140,16 @@ fn ranks_of_their_own_with_lora_plus() {
 }
 
 #[test]
+fn dora_and_dora_with_lora_plus() {
+    for name in ["gqa-tied", "mha-untied"] {
+        for section in ["dora", "dora_patterns"] {
+            check(CpuBackend::new(), name, section, TOGETHER, 1e-4);
+            check(ReferenceBackend, name, section, APART, 2e-5);
+        }
+    }
+}
+
+#[test]
 fn full_training() {
     for name in ["gqa-tied", "mha-untied"] {
         check(CpuBackend::new(), name, "base", TOGETHER, 1e-4);

@@ -206,7 +206,8 @@ fn failure(error: tolmach_export::Error, ui: &Ui) -> Failure {
         Error::Exists { .. }
         | Error::NotOurs { .. }
         | Error::OwnInput { .. }
-        | Error::SavedModules { .. } => Exit::Usage,
+        | Error::SavedModules { .. }
+        | Error::Magnitudes => Exit::Usage,
         _ => Exit::Input,
     };
     let hint = error.hint();

@@ -130,6 +130,9 @@ struct LoraArgs {
     /// Scale by alpha / √rank instead
     #[arg(long)]
     rslora: bool,
+    /// DoRA: train the length of each row of a weight apart from its direction; slower, more memory
+    #[arg(long)]
+    dora: bool,
     /// Train over the base in fewer bits; merge the adapter with the original
     #[arg(long, value_name = "FORMAT", conflicts_with = "full")]
     quantize: Option<Quantize>,
@@ -142,13 +145,14 @@ struct LoraArgs {
 }
 
 /// The flags that describe a fresh adapter.
-const FRESH: [&str; 8] = [
+const FRESH: [&str; 9] = [
     "lora_rank",
     "lora_alpha",
     "lora_dropout",
     "target_modules",
     "modules_to_save",
     "rslora",
+    "dora",
     "rank_pattern",
     "alpha_pattern",
 ];
@@ -368,6 +372,7 @@ fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
         alpha: args.lora_alpha.unwrap_or(default.alpha),
         dropout: args.lora_dropout.unwrap_or(default.dropout),
         rslora: args.rslora,
+        dora: args.dora,
         rank_pattern: args.rank_pattern.into_iter().collect(),
         alpha_pattern: args.alpha_pattern.into_iter().collect(),
         target_modules: if all { default.target_modules } else { args.target_modules },

@@ -6,6 +6,7 @@
 //! Run training inside the pool (`pool.install`): from outside, each operation waits for it.
 
 mod attention;
+mod dora;
 pub mod gemm;
 mod head;
 pub mod infer;
@@ -296,6 +297,55 @@ impl Backend for CpuBackend {
         }
         *slot() = logits;
         losses
+    }
+
+    fn row_norms(
+        &self,
+        w: Mat<Self>,
+        a: &Buffer,
+        b: &Buffer,
+        Dims { rows: rank, inputs, outputs }: Dims,
+        scaling: f64,
+        norms: &mut Buffer,
+    ) {
+        let row = |o: usize, out: &mut [f32]| match w {
+            Mat::Frozen(w) => w.unpack(o, 0, out),
+            Mat::Dense(w) => out.copy_from_slice(&w[o * inputs..][..inputs]),
+        };
+        dora::row_norms(row, &a[..rank * inputs], b, scaling as f32, inputs, &mut norms[..outputs]);
+    }
+
+    fn dora(
+        &self,
+        z: &Buffer,
+        magnitude: &Buffer,
+        norms: &Buffer,
+        rows: usize,
+        width: usize,
+        to: Out,
+        y: &mut Buffer,
+    ) {
+        dora::forward(z, &magnitude[..width], &norms[..width], to, &mut y[..rows * width]);
+    }
+
+    fn dora_backward(
+        &self,
+        z: &Buffer,
+        magnitude: &Buffer,
+        norms: &Buffer,
+        dy: &Buffer,
+        rows: usize,
+        width: usize,
+        dz: &mut Buffer,
+        dmagnitude: &mut Buffer,
+    ) {
+        let [z, dy] = [z, dy].map(|x| &x[..rows * width]);
+        let (magnitude, norms) = (&magnitude[..width], &norms[..width]);
+        dora::backward(z, magnitude, norms, dy, &mut dz[..rows * width], &mut dmagnitude[..width]);
+    }
+
+    fn add_scaled(&self, x: &Buffer, alpha: f64, len: usize, y: &mut Buffer) {
+        dora::add_scaled(x, alpha as f32, &mut y[..len]);
     }
 
     fn sum_squares(&self, x: &Buffer, len: usize) -> f64 {

@@ -4,7 +4,8 @@
 use super::{Random, cached, packed, shared};
 use half::{bf16, f16};
 use tolmach_engine::{
-    AdamW, Attention, Backend, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out, RopeDirection, Segment,
+    AdamW, Attention, Backend, BlockType, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out, RopeDirection,
+    Segment,
 };
 
 /// Outputs with a name that tells the shape.
@@ -38,6 +39,8 @@ scenarios!(
     attention_shared_prefix,
     attention_long,
     swiglu,
+    dora,
+    dora_row_norms,
     head_loss,
     head_loss_in_runs,
     adamw,
@@ -270,6 +273,54 @@ impl<B: Backend> Scenario<'_, B> {
         self.output(format!("dhidden {what} dense"), &dhidden, rows * width);
         self.output(format!("dhead {what}"), &dhead, vocab * width);
         self.outputs.push((format!("losses {what} dense"), losses.iter().map(|&l| l as f32).collect()));
+    }
+
+    fn dora(&mut self) {
+        for (rows, width) in [(1, 1), (3, 31), (200, 288)] {
+            let len = rows * width;
+            let [z, dy, magnitude] = [len, len, width].map(|len| self.upload(len));
+            let mut norms: Vec<f32> = self.random.floats(width).iter().map(|n| n.abs() + 0.5).collect();
+            norms[0] = 0.0; // a row of zeros
+            let norms = self.b.upload(&norms);
+            for to in [Out::Set, Out::Add] {
+                let mut y = self.upload(len);
+                self.b.dora(&z, &magnitude, &norms, rows, width, to, &mut y);
+                self.output(format!("dora {rows} {width} {to:?}"), &y, len);
+            }
+            let [mut dz, mut dmagnitude] = [len, width].map(|len| self.upload(len));
+            self.b.dora_backward(&z, &magnitude, &norms, &dy, rows, width, &mut dz, &mut dmagnitude);
+            self.output(format!("dora dz {rows} {width}"), &dz, len);
+            self.output(format!("dora dmagnitude {rows} {width}"), &dmagnitude, width);
+            self.b.add_scaled(&z, -0.7, len, &mut dz);
+            self.output(format!("add_scaled {len}"), &dz, len);
+        }
+    }
+
+    fn dora_row_norms(&mut self) {
+        for (rank, inputs, outputs) in [(1, 3, 2), (5, 70, 33), (8, 600, 90)] {
+            let dims = Dims { rows: rank, inputs, outputs };
+            let values = self.random.floats(outputs * inputs);
+            let [a, b] = [rank * inputs, outputs * rank].map(|len| self.upload(len));
+            let mut norms = self.upload(outputs);
+            for w in frozen(outputs, inputs, &values) {
+                let dtype = w.format();
+                let w = self.b.matrix(w);
+                self.b.row_norms(Mat::Frozen(&w), &a, &b, dims, 1.5, &mut norms);
+                self.output(format!("row_norms {dims:?} {dtype}"), &norms, outputs);
+            }
+            let w = self.b.upload(&values);
+            self.b.row_norms(Mat::Dense(&w), &a, &b, dims, 1.5, &mut norms);
+            self.output(format!("row_norms {dims:?} dense"), &norms, outputs);
+        }
+        for block in BlockType::ALL {
+            let dims = Dims { rows: 4, inputs: 512, outputs: 20 };
+            let w = FrozenMatrix::from_f32(20, 512, &self.random.floats(20 * 512)).unwrap();
+            let w = self.b.matrix(w.quantized(block).unwrap());
+            let [a, b] = [4 * 512, 20 * 4].map(|len| self.upload(len));
+            let mut norms = self.upload(20);
+            self.b.row_norms(Mat::Frozen(&w), &a, &b, dims, 0.5, &mut norms);
+            self.output(format!("row_norms {block}"), &norms, 20);
+        }
     }
 
     fn head_loss(&mut self) {

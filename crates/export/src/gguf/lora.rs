@@ -16,12 +16,15 @@ const ALPHA: &str = "adapter.lora.alpha";
 /// those of B are. llama.cpp computes alpha / R itself, so rsLoRA's alpha / √R goes in as alpha · √R.
 ///
 /// # Errors
-/// The adapter also trained whole modules, which the format has no place for; a file cannot be read or
+/// The adapter also trained whole modules or DoRA's magnitudes, which the format has no place for; a file cannot be read or
 /// written.
 pub fn write_lora(path: &Path, folder: &Path, config: &Config, name: &str) -> Result<()> {
     let lora = AdapterInfo::read(folder)?.lora;
     if !lora.modules_to_save.is_empty() {
         return Err(Error::SavedModules { modules: lora.modules_to_save.join(" and ") });
+    }
+    if lora.dora {
+        return Err(Error::Magnitudes);
     }
     let weights = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
     let alpha = match lora.rslora {

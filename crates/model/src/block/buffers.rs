@@ -3,7 +3,7 @@
 //! Letters as in [`super`]; M rows that the last block asks attention for (all T, but in a narrow pass).
 
 use crate::config::Config;
-use crate::linear::LinearScratch;
+use crate::linear::{Branch, LinearScratch, LinearScratchSize};
 use tolmach_engine::Backend;
 
 /// Rows of a pass of one block.
@@ -38,41 +38,76 @@ pub struct Kept<B: Backend> {
     /// `[M, F]`
     pub(super) gate: B::Buffer,
     pub(super) up: B::Buffer,
-    /// x Aᵀ of each linear layer, `[M, R]`; `[T, R]` of k_proj and v_proj
-    pub(super) u: [B::Buffer; 7],
+    /// Of each linear layer, M rows; T of k_proj and v_proj
+    pub(super) u: [Branch<B>; 7],
+}
+
+/// The branches of a block's linear layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branches {
+    /// LoRA's rank, 0 without
+    pub ranks: [usize; 7],
+    /// Whether they are DoRA's
+    pub dora: bool,
+}
+
+impl Branches {
+    /// Whether buffers made for these do for others too.
+    pub fn serve(self, need: Self) -> bool {
+        self.max(need) == self
+    }
+
+    /// What serves both.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let ranks = std::array::from_fn(|i| self.ranks[i].max(other.ranks[i]));
+        Self { ranks, dora: self.dora || other.dora }
+    }
 }
 
 impl<B: Backend> Kept<B> {
-    pub fn new(backend: &B, config: &Config, rows: BlockRows, ranks: [usize; 7]) -> Self {
-        let sizes = kept_sizes(config, rows, ranks).map(|len| backend.zeros(len));
-        let [x_in, q, k, v, attn, lse, x_mid, gate, up, u0, u1, u2, u3, u4, u5, u6] = sizes;
-        Self { x_in, q, k, v, attn, lse, x_mid, gate, up, u: [u0, u1, u2, u3, u4, u5, u6] }
+    pub fn new(backend: &B, config: &Config, rows: BlockRows, branches: Branches) -> Self {
+        let [x_in, q, k, v, attn, lse, x_mid, gate, up] =
+            kept_sizes(config, rows).map(|len| backend.zeros(len));
+        let u = branch_sizes(config, rows, branches)
+            .map(|[u, z]| Branch { u: backend.zeros(u), z: backend.zeros(z) });
+        Self { x_in, q, k, v, attn, lse, x_mid, gate, up, u }
     }
 
     #[cfg(test)]
     pub fn buffers(&self) -> impl Iterator<Item = &B::Buffer> {
         let Self { x_in, q, k, v, attn, lse, x_mid, gate, up, u } = self;
-        [x_in, q, k, v, attn, lse, x_mid, gate, up].into_iter().chain(u)
+        [x_in, q, k, v, attn, lse, x_mid, gate, up].into_iter().chain(u.iter().flat_map(|b| [&b.u, &b.z]))
     }
 
     /// Values in these buffers.
-    pub fn values(config: &Config, rows: BlockRows, ranks: [usize; 7]) -> usize {
-        kept_sizes(config, rows, ranks).iter().sum()
+    pub fn values(config: &Config, rows: BlockRows, branches: Branches) -> usize {
+        let branches = branch_sizes(config, rows, branches);
+        kept_sizes(config, rows).iter().chain(branches.as_flattened()).sum()
     }
 }
 
-/// Values of each buffer of [`Kept`], in order.
-fn kept_sizes(
-    config: &Config,
-    BlockRows { keys: t, queries: m }: BlockRows,
-    ranks: [usize; 7],
-) -> [usize; 16] {
+/// Values of each buffer of [`Kept`] but the branches', in order.
+fn kept_sizes(config: &Config, BlockRows { keys: t, queries: m }: BlockRows) -> [usize; 9] {
     let (c, f, h) = (config.hidden_size, config.intermediate_size, config.num_attention_heads);
     let (hd, kd) = (h * config.head_dim, config.num_key_value_heads * config.head_dim);
-    let [q, k, v, o, gate, up, down] = ranks;
-    let branches = [m * q, t * k, t * v, m * o, m * gate, m * up, m * down];
-    let [u0, u1, u2, u3, u4, u5, u6] = branches;
-    [t * c, m * hd, t * kd, t * kd, m * hd, m * h, m * c, m * f, m * f, u0, u1, u2, u3, u4, u5, u6]
+    [t * c, m * hd, t * kd, t * kd, m * hd, m * h, m * c, m * f, m * f]
+}
+
+/// Values of u and z of each [`Branch`].
+fn branch_sizes(
+    config: &Config,
+    BlockRows { keys: t, queries: m }: BlockRows,
+    Branches { ranks, dora }: Branches,
+) -> [[usize; 2]; 7] {
+    let (c, f) = (config.hidden_size, config.intermediate_size);
+    let (hd, kd) =
+        (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
+    let (rows, outputs) = ([m, t, t, m, m, m, m], [hd, kd, kd, c, f, f, c]);
+    std::array::from_fn(|i| {
+        let z = if dora && ranks[i] > 0 { rows[i] * outputs[i] } else { 0 };
+        [rows[i] * ranks[i], z]
+    })
 }
 
 /// Buffers that every block uses in turn.
@@ -107,13 +142,22 @@ pub struct ScratchSize {
     pub max_rank: usize,
     pub backward: bool,
     pub dropout: bool,
+    pub dora: bool,
+}
+
+impl ScratchSize {
+    fn linear(self, config: &Config) -> LinearScratchSize {
+        let Self { rows, max_rank, dropout, .. } = self;
+        let dora = self.dora && self.backward;
+        LinearScratchSize { rows, widest: widest(config), max_rank, dropout, dora }
+    }
 }
 
 impl<B: Backend> Scratch<B> {
     pub fn new(backend: &B, config: &Config, size: ScratchSize) -> Self {
         let sizes = scratch_sizes(config, size).map(|len| backend.zeros(len));
         let [norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm] = sizes;
-        let linear = LinearScratch::new(backend, size.rows, widest(config), size.max_rank, size.dropout);
+        let linear = LinearScratch::new(backend, size.linear(config));
         Self { norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear }
     }
 
@@ -127,12 +171,12 @@ impl<B: Backend> Scratch<B> {
 
     /// Values in these buffers.
     pub fn values(config: &Config, size: ScratchSize) -> usize {
-        let linear = LinearScratch::<B>::values(size.rows, widest(config), size.max_rank, size.dropout);
+        let linear = LinearScratch::<B>::values(size.linear(config));
         scratch_sizes(config, size).iter().sum::<usize>() + linear
     }
 }
 
-/// The widest input of a linear layer.
+/// The widest input or output of a linear layer.
 fn widest(config: &Config) -> usize {
     let heads = config.num_attention_heads * config.head_dim;
     config.hidden_size.max(config.intermediate_size).max(heads)

@@ -17,9 +17,9 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A token id outside the vocabulary.
     pub fn logits_once(mut self, batch: Batch, side: Side) -> Result<Vec<f32>> {
-        let ranks = vec![self.max_ranks(); 2];
+        let (ranks, dora) = (vec![self.max_ranks(); 2], self.has_dora());
         let blocks = std::mem::take(&mut self.blocks);
-        self.logits_through(ranks, batch, side, blocks.into_iter().map(Ok))
+        self.logits_through((ranks, dora), batch, side, blocks.into_iter().map(Ok))
     }
 
     /// [`Decoder::logits`] of the model that [`Decoder::from_weights`] would make; a block is made, run and
@@ -38,21 +38,21 @@ impl<B: Backend> Decoder<B> {
         let outer = Config { num_hidden_layers: 0, ..config.clone() };
         let outer = Self::from_weights(Arc::clone(&backend), outer, matrix, vector)?;
         let blocks = (0..config.num_hidden_layers).map(|i| block(&*backend, config, i, matrix, vector));
-        outer.logits_through(vec![[0; 7]; 2], batch, Side::Tuned, blocks)
+        outer.logits_through((vec![[0; 7]; 2], false), batch, Side::Tuned, blocks)
     }
 
     /// Embedding, norm and head are this model's, the blocks are given. `ranks` are those of a lower block
-    /// and of the last one.
+    /// and of the last one, `dora` tells whether they are DoRA's.
     fn logits_through<E: From<Error>>(
         &self,
-        ranks: Vec<[usize; 7]>,
+        (ranks, dora): (Vec<[usize; 7]>, bool),
         batch: Batch,
         side: Side,
         blocks: impl ExactSizeIterator<Item = Result<Block<B>, E>>,
     ) -> Result<Vec<f32>, E> {
         self.check(batch.input_ids)?;
         let layout = Layout::new(&*self.backend, &self.config, batch);
-        let spec = WorkspaceSpec { ranks, size: layout.size(), keeping: None, dropout: false };
+        let spec = WorkspaceSpec { ranks, dora, size: layout.size(), keeping: None, dropout: false };
         let ws = &mut Workspace::new(&*self.backend, &self.config, spec);
         let (ctx, top_ctx) = layout.contexts(&*self.backend, &self.config, Pass::inference(side));
         self.backend.embed(batch.input_ids, self.embed_tokens.mat(side), self.config.hidden_size, &mut ws.x);

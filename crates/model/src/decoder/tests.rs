@@ -24,10 +24,11 @@ fn config() -> Config {
 }
 
 /// LoRA on `targets`, with a B that is not zero.
-fn model<B: Backend>(backend: B, dropout: f32, targets: &[&str], saved: &[&str]) -> Decoder<B> {
+fn model<B: Backend>(backend: B, dropout: f32, dora: bool, targets: &[&str], saved: &[&str]) -> Decoder<B> {
     let mut model = Decoder::random(Arc::new(backend), config(), 3).unwrap();
     let lora = LoraConfig {
         dropout,
+        dora,
         target_modules: targets.iter().map(ToString::to_string).collect(),
         modules_to_save: saved.iter().map(ToString::to_string).collect(),
         ..LoraConfig::of_rank(4)
@@ -83,17 +84,20 @@ fn wide(values: &Vec<f32>) -> Vec<f64> {
 
 #[test]
 fn computing_blocks_again_changes_no_bit() {
-    let cases: [(f32, &[&str], &[&str]); 4] = [
-        (0.0, &["all-linear"], &[]),
-        (0.3, &["all-linear"], &["embed_tokens"]),
-        (0.0, &["layers.1.mlp.down_proj", "layers.2.self_attn.q_proj"], &[]),
-        (0.0, &["layers.3.self_attn.k_proj"], &[]),
+    let cases: [(f32, bool, &[&str], &[&str]); 6] = [
+        (0.0, false, &["all-linear"], &[]),
+        (0.3, false, &["all-linear"], &["embed_tokens"]),
+        (0.0, false, &["layers.1.mlp.down_proj", "layers.2.self_attn.q_proj"], &[]),
+        (0.0, false, &["layers.3.self_attn.k_proj"], &[]),
+        (0.0, true, &["all-linear"], &[]),
+        (0.3, true, &["down_proj", "q_proj"], &[]),
     ];
-    for (dropout, targets, saved) in cases {
-        let kept = found(model(CpuBackend::new(), dropout, targets, saved), true, wide);
+    for (dropout, dora, targets, saved) in cases {
+        let fresh = || model(CpuBackend::new(), dropout, dora, targets, saved);
+        let kept = found(fresh(), true, wide);
         assert!(kept.1.iter().all(|(_, g)| g.iter().any(|&v| v != 0.0)), "{targets:?}: no gradient");
         for recompute in 1..=LAYERS {
-            let mut again = model(CpuBackend::new(), dropout, targets, saved);
+            let mut again = fresh();
             again.recompute = recompute;
             assert_eq!(found(again, true, wide), kept, "{targets:?}, {recompute} blocks");
         }
@@ -103,28 +107,39 @@ fn computing_blocks_again_changes_no_bit() {
 #[test]
 fn a_workspace_holds_what_it_is_said_to_hold() {
     let backend = CpuBackend::new();
-    let model = model(CpuBackend::new(), 0.1, &["layers.1.mlp.up_proj", "o_proj"], &[]);
+    for dora in [false, true] {
+        let targets = ["layers.1.mlp.up_proj", "o_proj"];
+        check_values(&backend, &model(CpuBackend::new(), 0.1, dora, &targets, &[]));
+    }
+}
+
+fn check_values(backend: &CpuBackend, model: &Decoder<CpuBackend>) {
     let size = BatchSize { rows: 20, queries: 9, labelled: 4 };
     for recompute in 0..=LAYERS {
         let spec = WorkspaceSpec {
             keeping: Some(Keeping::new(LAYERS, 0, recompute)),
             ..model.workspace_spec(size, true)
         };
-        let ws = Workspace::new(&backend, &model.config, spec.clone());
+        let ws = Workspace::new(backend, &model.config, spec.clone());
         let shared = recompute.min(LAYERS - 1);
         assert_eq!(ws.kept.len(), LAYERS - 1 - shared.saturating_sub(1), "{recompute}");
         assert_eq!(ws.inputs.len(), shared.saturating_sub(1), "{recompute}");
         let ropes = (20 + 9) * 6;
         let (kept, scratch) =
             (spec.kept_values::<CpuBackend>(&model.config), spec.scratch_values::<CpuBackend>(&model.config));
-        assert_eq!(kept + scratch, ws.values(&backend) + ropes, "{recompute}");
+        assert_eq!(kept + scratch, ws.values(backend) + ropes, "{recompute}");
     }
 }
 
 fn check<B: Backend>(backend: impl Fn() -> B, read: impl Fn(&B::Buffer) -> Vec<f64>, tolerance: f64) {
     let saved = ["embed_tokens", "lm_head"];
-    let narrow = found(model(backend(), 0.0, &["all-linear"], &saved), true, &read);
-    let whole = found(model(backend(), 0.0, &["all-linear"], &saved), false, &read);
+    for dora in [false, true] {
+        let fresh = || model(backend(), 0.0, dora, &["all-linear"], &saved);
+        agree(&found(fresh(), true, &read), &found(fresh(), false, &read), tolerance);
+    }
+}
+
+fn agree(narrow: &Found, whole: &Found, tolerance: f64) {
     for (a, b) in narrow.0.iter().zip(&whole.0) {
         assert!((a - b).abs() <= tolerance * b.abs(), "{a} {b}");
     }

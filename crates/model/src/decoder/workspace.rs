@@ -2,7 +2,7 @@
 //!
 //! Letters as in [`super`]; M rows that ask in the last block · L blocks.
 
-use crate::block::{BlockRows, Kept, Narrow, Scratch, ScratchSize};
+use crate::block::{BlockRows, Branches, Kept, Narrow, Scratch, ScratchSize};
 use crate::config::Config;
 use tolmach_engine::Backend;
 
@@ -83,6 +83,8 @@ impl Keeping {
 pub struct WorkspaceSpec {
     /// LoRA's rank of each linear layer of each block, 0 without
     pub ranks: Vec<[usize; 7]>,
+    /// Whether the branches are DoRA's
+    pub dora: bool,
     pub size: BatchSize,
     /// `None`: no backward follows
     pub keeping: Option<Keeping>,
@@ -110,20 +112,22 @@ impl WorkspaceSpec {
             max_rank: self.max_ranks().into_iter().max().unwrap_or(0),
             backward: self.keeping.is_some(),
             dropout: self.dropout,
+            dora: self.dora,
         }
     }
 
-    /// Rows and ranks of each set of kept activations, the last block's at the end.
-    fn kept(&self) -> Vec<(BlockRows, [usize; 7])> {
+    /// Rows and branches of each set of kept activations, the last block's at the end.
+    fn kept(&self) -> Vec<(BlockRows, Branches)> {
+        let branches = |ranks: [usize; 7]| Branches { ranks, dora: self.dora };
         let (shared, all) = (self.keeping().shared, BlockRows::all(self.size.rows));
         let mut kept = Vec::new();
         if shared > 0 {
-            kept.push((all, self.max_ranks()));
+            kept.push((all, branches(self.max_ranks())));
         }
         let last = self.layers().saturating_sub(1);
-        kept.extend(self.ranks[shared..last].iter().map(|&ranks| (all, ranks)));
+        kept.extend(self.ranks[shared..last].iter().map(|&ranks| (all, branches(ranks))));
         let narrow = BlockRows { keys: self.size.rows, queries: self.size.queries };
-        kept.extend(self.ranks.last().map(|&ranks| (narrow, ranks)));
+        kept.extend(self.ranks.last().map(|&ranks| (narrow, branches(ranks))));
         kept
     }
 
@@ -174,9 +178,14 @@ impl<B: Backend> Workspace<B> {
     pub(super) fn new(backend: &B, config: &Config, spec: WorkspaceSpec) -> Self {
         let z = |len: usize| backend.zeros(len);
         let keeping = spec.keeping();
-        let mut kept: Vec<Kept<B>> =
-            spec.kept().into_iter().map(|(rows, ranks)| Kept::new(backend, config, rows, ranks)).collect();
-        let top_kept = kept.pop().unwrap_or_else(|| Kept::new(backend, config, BlockRows::all(0), [0; 7]));
+        let mut kept: Vec<Kept<B>> = spec
+            .kept()
+            .into_iter()
+            .map(|(rows, branches)| Kept::new(backend, config, rows, branches))
+            .collect();
+        let top_kept = kept.pop().unwrap_or_else(|| {
+            Kept::new(backend, config, BlockRows::all(0), Branches { ranks: [0; 7], dora: false })
+        });
         let [x, dx, top, dtop, rows, normed, drows, dnormed] = spec.streams(config.hidden_size).map(z);
         Self {
             keeping,
@@ -199,7 +208,8 @@ impl<B: Backend> Workspace<B> {
     /// Whether a pass of this kind can use these buffers.
     pub(super) fn serves(&self, need: &WorkspaceSpec) -> bool {
         let (have, keeps) = (&self.spec, need.keeping.is_none() || self.spec.keeping == need.keeping);
-        keeps && need.size.fits(have.size) && (have.dropout || !need.dropout) && have.ranks == need.ranks
+        let alike = have.ranks == need.ranks && have.dora == need.dora;
+        keeps && need.size.fits(have.size) && (have.dropout || !need.dropout) && alike
     }
 
     /// What serves passes of this kind and those that it was made for.
@@ -209,6 +219,7 @@ impl<B: Backend> Workspace<B> {
             keeping: need.keeping.or(self.spec.keeping),
             dropout: need.dropout || self.spec.dropout,
             ranks: need.ranks,
+            dora: need.dora,
         }
     }
 

@@ -234,8 +234,9 @@ impl PlanFacts {
 
 fn tuning(options: &TrainOptions, adapter: Option<&AdapterInfo>) -> String {
     let Some(AdapterInfo { lora, .. }) = adapter else { return "every weight".into() };
-    let mut text =
-        format!("LoRA of rank {}, alpha {}, on {}", lora.rank, lora.alpha, lora.target_modules.join(", "));
+    let kind = if lora.dora { "DoRA" } else { "LoRA" };
+    let targets = lora.target_modules.join(", ");
+    let mut text = format!("{kind} of rank {}, alpha {}, on {targets}", lora.rank, lora.alpha);
     if !lora.modules_to_save.is_empty() {
         text += &format!(", and {} in full", lora.modules_to_save.join(", "));
     }
