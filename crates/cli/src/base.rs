@@ -5,7 +5,7 @@ use crate::report::Failure;
 use crate::ui::Ui;
 use std::path::Path;
 use std::sync::Arc;
-use tolmach_engine::CpuBackend;
+use tolmach_engine::{Activations, CpuBackend};
 use tolmach_export::gguf::GgufModel;
 use tolmach_export::prompt_template;
 use tolmach_model::Decoder;
@@ -20,10 +20,12 @@ pub struct Base {
 }
 
 impl Base {
+    /// To reply with; `activations` are what weights of 8 or 4 bits meet.
+    ///
     /// # Errors
     /// Anything missing, malformed or not computed here; a tokenizer of another model.
-    pub fn load(path: &Path, ui: &Ui) -> Result<Self, Failure> {
-        let backend = Arc::new(CpuBackend::new());
+    pub fn load(path: &Path, activations: Activations, ui: &Ui) -> Result<Self, Failure> {
+        let backend = Arc::new(CpuBackend::with_activations(activations));
         let base = if is_gguf(path) {
             let file = open(path)?;
             let model = file.decoder(backend).map_err(gguf_failure)?;

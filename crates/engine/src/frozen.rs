@@ -1,5 +1,6 @@
 //! A weight that is never trained, in the format it has on disk; unpacked to f32 where it is used.
 
+use crate::blocks::panels::Panels;
 use crate::blocks::{BlockType, LONGEST};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -102,6 +103,8 @@ enum Storage {
         offset: usize,
         len: usize,
     },
+    /// Blocks in another order.
+    Panels(Arc<Panels>),
 }
 
 /// `[rows, cols]`, row-major, little-endian. Cheap to clone: the bytes are shared.
@@ -193,9 +196,31 @@ impl FrozenMatrix {
         Self::from_bytes(rows, cols, block, &bytes)
     }
 
-    /// All bytes, row-major, little-endian; not aligned to more than one byte.
+    /// The same blocks in the order that products with int8 activations read them in; where there is none for this
+    /// format, as it is. What was mapped from a file is then in memory.
+    pub(crate) fn in_panels(self) -> Self {
+        let Format::Blocks(block) = self.format else { return self };
+        if matches!(self.storage, Storage::Panels(_)) {
+            return self;
+        }
+        let Some(panels) = Panels::new(block, self.rows, self.cols, self.bytes()) else { return self };
+        self.release();
+        Self { storage: Storage::Panels(Arc::new(panels)), ..self }
+    }
+
+    /// Of a matrix that [`FrozenMatrix::in_panels`] made.
+    pub(crate) fn panels(&self) -> Option<&Panels> {
+        match &self.storage {
+            Storage::Panels(panels) => Some(panels),
+            Storage::Owned(_) | Storage::Mapped { .. } => None,
+        }
+    }
+
+    /// All bytes, row-major, little-endian; not aligned to more than one byte. None of a matrix in panels, which
+    /// only a backend makes for itself.
     pub fn bytes(&self) -> &[u8] {
         match &self.storage {
+            Storage::Panels(_) => &[],
             Storage::Owned(bytes) => bytes,
             Storage::Mapped { map, offset, len } => &map[*offset..*offset + *len],
         }
@@ -220,6 +245,9 @@ impl FrozenMatrix {
                 unpack_plain(dtype, &self.bytes()[start..start + out.len() * dtype.size()], out);
             }
             Format::Blocks(block) => {
+                if let Some(panels) = self.panels() {
+                    return unpack_blocks(block, &panels.row(row), from, out);
+                }
                 let row_bytes = self.cols / block.numbers() * block.bytes();
                 unpack_blocks(block, &self.bytes()[row * row_bytes..][..row_bytes], from, out);
             }

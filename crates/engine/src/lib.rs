@@ -20,6 +20,6 @@ pub mod reference;
 
 pub use backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection, Segment};
 pub use blocks::BlockType;
-pub use cpu::CpuBackend;
+pub use cpu::{Activations, CpuBackend};
 pub use frozen::{Dtype, Format, FrozenMatrix, StorageError};
 pub use reference::ReferenceBackend;

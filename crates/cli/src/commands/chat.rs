@@ -12,6 +12,7 @@ use crate::ui::Ui;
 use repl::Repl;
 use session::Session;
 use std::path::PathBuf;
+use tolmach_engine::Activations;
 use tolmach_model::SamplingConfig;
 use tolmach_tokenize::PromptTemplate;
 
@@ -84,6 +85,10 @@ pub struct Args {
     /// The same seed gives the same replies
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// What weights of 8 or 4 bits (Q8_0, Q4_0) are multiplied with: int8, the faster, as llama.cpp does it; or f32,
+    /// as in training and eval. Other weights always meet f32
+    #[arg(long, value_name = "TYPE", default_value = "int8", value_parser = activations)]
+    activations: Activations,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -107,7 +112,7 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
 fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
     let base = hub::model(&args.base, ui)?;
     let adapter = hub::optional(args.adapter.as_deref(), hub::adapter, ui)?;
-    let Base { mut model, tokenizer, template: own_template } = Base::load(&base, ui)?;
+    let Base { mut model, tokenizer, template: own_template } = Base::load(&base, args.activations, ui)?;
     let template = match (&args.template, &adapter, own_template) {
         (Some(template), _, _) => template.clone(),
         (None, None, Some(own)) => own,
@@ -132,6 +137,14 @@ fn load(args: &Args, ui: &Ui) -> Result<Session, Failure> {
         base_name: hub::shown(&base),
         adapter_name: adapter.as_deref().map(hub::shown),
     })
+}
+
+fn activations(text: &str) -> Result<Activations, String> {
+    match text {
+        "int8" => Ok(Activations::Int8),
+        "f32" => Ok(Activations::F32),
+        _ => Err("expected int8 or f32".to_string()),
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

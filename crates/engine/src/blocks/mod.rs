@@ -5,6 +5,7 @@
 //! `Q6_K` the layout is fixed, how scales are found is not.
 
 mod nf4;
+pub(crate) mod panels;
 mod q4_0;
 mod q4_k;
 mod q6_k;

@@ -13,6 +13,7 @@ pub mod infer;
 mod norm;
 mod optimizer;
 mod parallel;
+mod quant;
 mod rope;
 mod rows;
 pub(crate) mod simd;
@@ -28,16 +29,34 @@ use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDir
 use gemm::{A, B, gemm};
 use std::sync::{Mutex, PoisonError};
 
+/// What activations are when they meet a weight that is stored in blocks of few bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// As they are; blocks are unpacked. Training, evaluation and proofs.
+    #[default]
+    F32,
+    /// In blocks of int8, as llama.cpp takes them, and products in whole numbers: see `cpu::quant`. For replies.
+    Int8,
+}
+
 /// Plain loops and matrix products in f32; frozen weights are unpacked where they are used.
 #[derive(Debug, Default)]
 pub struct CpuBackend {
+    activations: Activations,
     /// The logits of [`Backend::head_loss`], kept so that each call does not ask the system again.
     logits: Mutex<Vec<f32>>,
 }
 
 impl CpuBackend {
+    /// All in f32.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// For replies alone, where `activations` are [`Activations::Int8`]: no backward has the gradient of what such
+    /// a forward computes.
+    pub fn with_activations(activations: Activations) -> Self {
+        Self { activations, ..Self::default() }
     }
 }
 
@@ -104,7 +123,10 @@ impl Backend for CpuBackend {
     }
 
     fn matrix(&self, weight: FrozenMatrix) -> FrozenMatrix {
-        weight
+        match self.activations {
+            Activations::F32 => weight,
+            Activations::Int8 => weight.in_panels(),
+        }
     }
 
     fn release(&self, weight: &FrozenMatrix) {
@@ -177,6 +199,11 @@ impl Backend for CpuBackend {
     }
 
     fn linear(&self, x: &Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Buffer) {
+        if let Mat::Frozen(w) = w
+            && let Some(panels) = w.panels()
+        {
+            return quant::linear(x, panels, dims, alpha as f32, to, y);
+        }
         let Dims { rows, inputs, outputs } = dims;
         gemm(y, rows, outputs, inputs, alpha as f32, A::Rows(x), transposed(w), to);
     }

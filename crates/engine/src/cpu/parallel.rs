@@ -60,6 +60,13 @@ impl<'a> SharedMut<'a> {
         Self { start: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
     }
 
+    /// Where value `from` is, the first of `len`; checked to be inside. Whoever writes there sees to it that nobody
+    /// else does.
+    pub fn start(&self, from: usize, len: usize) -> *mut f32 {
+        assert!(from <= self.len && len <= self.len - from, "part {from}, {len} of {} values", self.len);
+        self.start.wrapping_add(from)
+    }
+
     /// Values `from .. from + len`; checked to be inside.
     ///
     /// # Safety

@@ -78,7 +78,7 @@ impl Kernel {
 /// # Safety
 /// Every method requires the instruction set of the implementation; pointers must be valid for
 /// [`Sums::LANES`] values of 32 bits, of any alignment.
-trait Sums {
+pub(in crate::cpu) trait Sums {
     const LANES: usize;
     type Acc: Copy;
     /// Weights of `LANES` columns, and activations of one row, at four depths.
@@ -181,7 +181,7 @@ kernel!(
     features = "avx512f,avx512vnni,avx2,fma"
 );
 
-struct Portable;
+pub(in crate::cpu) struct Portable;
 
 impl Sums for Portable {
     const LANES: usize = 16;
@@ -221,7 +221,7 @@ impl Sums for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(in crate::cpu) mod x86 {
     use super::Sums;
     use std::arch::x86_64::*;
 

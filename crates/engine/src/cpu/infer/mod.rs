@@ -7,7 +7,7 @@
 //! Legend: M rows of activations · K inputs · N outputs · C hidden · H heads · D head dim.
 
 mod int8;
-mod kernels;
+pub(in crate::cpu) mod kernels;
 mod ops;
 mod packed;
 #[cfg(test)]

@@ -1,0 +1,87 @@
+//! Activations as int8: each run of 32 with a scale of its own.
+
+use crate::cpu::parallel::SERIAL;
+use crate::cpu::simd::simd_fn;
+use rayon::prelude::*;
+
+/// Activations that share a scale: as many as weights do.
+const BLOCK: usize = 32;
+/// Lanes in which the largest is looked for.
+const LANES: usize = 16;
+
+/// Rows of activations.
+#[derive(Default)]
+pub struct Int8Blocks {
+    /// Blocks of a row.
+    blocks: usize,
+    /// `[rows, blocks · 32]`
+    values: Vec<i8>,
+    /// `[rows, blocks]`: minus the weights' offset times the block's sum.
+    starts: Vec<i32>,
+    /// `[rows, blocks]`
+    scales: Vec<f32>,
+}
+
+impl Int8Blocks {
+    /// Take in `x` `[rows, cols]` for weights that are stored `offset` higher than they are.
+    ///
+    /// # Panics
+    /// Rows are no whole blocks.
+    pub fn set(&mut self, x: &[f32], cols: usize, offset: i32) {
+        assert!(cols.is_multiple_of(BLOCK), "{cols} activations are no whole blocks");
+        self.blocks = cols / BLOCK;
+        let count = x.len() / BLOCK;
+        self.values.resize(x.len(), 0);
+        self.starts.resize(count, 0);
+        self.scales.resize(count, 0.0);
+        let (width, blocks) = (cols.max(1), self.blocks.max(1));
+        if x.len() < SERIAL {
+            let starts = self.starts.chunks_exact_mut(blocks).zip(self.scales.chunks_exact_mut(blocks));
+            let rows = x.chunks_exact(width).zip(self.values.chunks_exact_mut(width)).zip(starts);
+            rows.for_each(|((x, values), (starts, scales))| quantise(x, offset, values, starts, scales));
+        } else {
+            let starts =
+                self.starts.par_chunks_exact_mut(blocks).zip(self.scales.par_chunks_exact_mut(blocks));
+            let rows = x.par_chunks_exact(width).zip(self.values.par_chunks_exact_mut(width)).zip(starts);
+            rows.for_each(|((x, values), (starts, scales))| quantise(x, offset, values, starts, scales));
+        }
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Where a row's values, starts and scales begin.
+    pub fn row(&self, row: usize) -> (*const i8, *const i32, *const f32) {
+        let at = row * self.blocks;
+        (self.values[at * BLOCK..].as_ptr(), self.starts[at..].as_ptr(), self.scales[at..].as_ptr())
+    }
+}
+
+simd_fn! {
+    /// One row; zeros have a scale of 0.
+    fn quantise(x: &[f32], offset: i32, values: &mut [i8], starts: &mut [i32], scales: &mut [f32]) {
+        // Adding 1.5 · 2²³ leaves the nearest integer in the low bits of the significand.
+        const ROUND: f32 = 12_582_912.0;
+        let blocks = x.as_chunks::<BLOCK>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0);
+        for ((x, values), (start, scale)) in blocks.zip(starts.iter_mut().zip(scales)) {
+            let mut lanes = [0.0f32; LANES];
+            for x in x.as_chunks::<LANES>().0 {
+                for l in 0..LANES {
+                    let a = x[l].abs();
+                    lanes[l] = if a > lanes[l] { a } else { lanes[l] };
+                }
+            }
+            let largest = lanes.iter().fold(0.0f32, |m, v| if *v > m { *v } else { m });
+            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let mut sum = 0i32;
+            for i in 0..BLOCK {
+                let q = (x[i] * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+                values[i] = q as i8;
+                sum += q;
+            }
+            *scale = largest / 127.0;
+            *start = -offset * sum;
+        }
+    }
+}
