@@ -92,6 +92,31 @@ pub struct Attention<'a> {
     pub segments: &'a [Segment],
 }
 
+/// Rows of a KV cache that lie together: a sequence begins at a multiple of it.
+pub const CACHE_BLOCK: usize = 16;
+
+/// How a KV cache stores numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheType {
+    /// What was computed, to the bit.
+    #[default]
+    F32,
+    /// Half the memory; 11 significant bits, up to 65,504.
+    F16,
+    /// Half the memory; 8 significant bits, the range of f32.
+    Bf16,
+}
+
+impl CacheType {
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            CacheType::F32 => 4,
+            CacheType::F16 | CacheType::Bf16 => 2,
+        }
+    }
+}
+
 /// Inverted dropout: an element survives with probability 1 − p and is divided by it.
 /// The mask is a pure function of (key, element index), so backward and a resumed run draw it again.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +145,8 @@ pub trait Backend: Send + Sync {
     type Buffer: Send + Sync;
     /// A frozen weight as the device keeps it.
     type Matrix: Send + Sync;
+    /// Keys and values of one layer, for any number of sequences, as the device likes to read them.
+    type Cache: Send + Sync;
 
     // ---- memory ----
 
@@ -128,6 +155,12 @@ pub trait Backend: Send + Sync {
     fn upload(&self, values: &[f32]) -> Self::Buffer;
     /// The first `out.len()` elements.
     fn download(&self, buffer: &Self::Buffer, out: &mut [f32]);
+    /// The first `len` elements as f32, where they lie if that can be, else copied into `space`.
+    fn read<'a>(&self, buffer: &'a Self::Buffer, len: usize, space: &'a mut Vec<f32>) -> &'a [f32] {
+        space.resize(len, 0.0);
+        self.download(buffer, space);
+        space
+    }
     /// Overwrite the first `values.len()` elements.
     fn write(&self, values: &[f32], buffer: &mut Self::Buffer);
     /// Set the first `len` elements to zero.
@@ -257,6 +290,22 @@ pub trait Backend: Send + Sync {
         dq: &mut Self::Buffer,
         dk: &mut Self::Buffer,
         dv: &mut Self::Buffer,
+    );
+
+    /// A cache of `rows` rows (rounded up to whole blocks of [`CACHE_BLOCK`]) of `kv_heads` heads.
+    fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> Self::Cache;
+    /// Attention over a cache: the pass's new rows `k, v [Tq, K, D]` become the last rows of their segments'
+    /// `kv`, which are rows of the cache, and then `q, out [Tq, H, D]` attend as in [`Backend::attention`].
+    ///
+    /// Requires disjoint `q` and disjoint `kv`, `kv` that begin at multiples of [`CACHE_BLOCK`], and no prefixes.
+    fn attention_cached(
+        &self,
+        spec: Attention,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        cache: &mut Self::Cache,
+        out: &mut Self::Buffer,
     );
 
     // ---- SwiGLU (Shazeer 2020): out = silu(gate) · up ----

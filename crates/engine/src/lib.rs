@@ -18,7 +18,9 @@ mod frozen;
 pub mod random;
 pub mod reference;
 
-pub use backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection, Segment};
+pub use backend::{
+    AdamW, Attention, Backend, CACHE_BLOCK, CacheType, Dims, Dropout, Mat, Out, RopeDirection, Segment,
+};
 pub use blocks::BlockType;
 pub use cpu::{Activations, CpuBackend};
 pub use frozen::{Dtype, Format, FrozenMatrix, StorageError};

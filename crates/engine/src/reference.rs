@@ -1,7 +1,7 @@
 //! Naive loops in f64: what every other backend is checked against, and what finite differences
 //! check in turn. Nothing here is clever, and nothing should become so.
 
-use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
+use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::{FrozenMatrix, random};
 
 /// The slow, obviously correct twin of every other backend.
@@ -13,6 +13,23 @@ pub struct Dense {
     rows: usize,
     cols: usize,
     values: Vec<f64>,
+}
+
+/// Keys and values `[rows, K, D]`, rounded as they are stored.
+pub struct Cached {
+    kind: CacheType,
+    k: Buffer,
+    v: Buffer,
+}
+
+impl Cached {
+    fn round(&self, x: f64) -> f64 {
+        match self.kind {
+            CacheType::F32 => x,
+            CacheType::F16 => half::f16::from_f32(x as f32).to_f64(),
+            CacheType::Bf16 => half::bf16::from_f32(x as f32).to_f64(),
+        }
+    }
 }
 
 type Buffer = Vec<f64>;
@@ -38,6 +55,7 @@ fn put(slot: &mut f64, value: f64, to: Out) {
 impl Backend for ReferenceBackend {
     type Buffer = Buffer;
     type Matrix = Dense;
+    type Cache = Cached;
 
     fn zeros(&self, len: usize) -> Buffer {
         vec![0.0; len]
@@ -306,6 +324,34 @@ impl Backend for ReferenceBackend {
                 }
             }
         });
+    }
+
+    fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> Cached {
+        let zeros = || vec![0.0; rows * kv_heads * head_dim];
+        Cached { kind, k: zeros(), v: zeros() }
+    }
+
+    fn attention_cached(
+        &self,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        cache: &mut Cached,
+        out: &mut Buffer,
+    ) {
+        let width = spec.kv_heads * spec.head_dim;
+        for segment in spec.segments {
+            let first = segment.kv.end - segment.q.len();
+            for (i, row) in segment.q.clone().enumerate() {
+                for c in 0..width {
+                    cache.k[(first + i) * width + c] = cache.round(k[row * width + c]);
+                    cache.v[(first + i) * width + c] = cache.round(v[row * width + c]);
+                }
+            }
+        }
+        let rows = spec.segments.iter().map(|s| s.q.end).max().unwrap_or(0);
+        self.attention(spec, q, &cache.k, &cache.v, out, &mut vec![0.0; rows * spec.heads]);
     }
 
     fn swiglu(&self, gate: &Buffer, up: &Buffer, len: usize, out: &mut Buffer) {

@@ -55,16 +55,9 @@ impl<B: Backend> Context<'_, B> {
     }
 }
 
-/// Where a decoding pass puts its new keys and values, and what it attends to.
-pub struct CacheLayer<'a, B: Backend> {
-    pub k: &'a mut B::Buffer,
-    pub v: &'a mut B::Buffer,
-    /// Runs of rows: from this row of the pass, to that row of the cache, how many.
-    pub appends: &'a [(usize, usize, usize)],
-}
-
 impl<B: Backend> Block<B> {
-    /// In place on the residual stream `x [T, C]`. `site` is 7 · the block's index.
+    /// In place on the residual stream `x [T, C]`. `site` is 7 · the block's index. With a cache, a pass of decoding:
+    /// the new keys and values go into it.
     pub fn forward(
         &self,
         ctx: &Context<B>,
@@ -72,7 +65,7 @@ impl<B: Backend> Block<B> {
         x: &mut B::Buffer,
         kept: &mut Kept<B>,
         scratch: &mut Scratch<B>,
-        cache: Option<CacheLayer<B>>,
+        cache: Option<&mut B::Cache>,
     ) {
         let (b, t, c) = (ctx.backend, ctx.rows, ctx.config.hidden_size);
         b.copy_rows(x, 0, &mut kept.x_in, 0, t, c);
@@ -122,7 +115,7 @@ impl<B: Backend> Block<B> {
         x: &mut B::Buffer,
         kept: &mut Kept<B>,
         scratch: &mut Scratch<B>,
-        cache: Option<CacheLayer<B>>,
+        cache: Option<&mut B::Cache>,
     ) {
         let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
         let (h, kh, d) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
@@ -137,13 +130,7 @@ impl<B: Backend> Block<B> {
         b.rope(k, ctx.rope, t, kh, d, RopeDirection::Forward);
         match cache {
             None => b.attention(ctx.attention(), q, k, v, attn, lse),
-            Some(CacheLayer { k: all_k, v: all_v, appends }) => {
-                for &(from, to, rows) in appends {
-                    b.copy_rows(k, from, all_k, to, rows, kh * d);
-                    b.copy_rows(v, from, all_v, to, rows, kh * d);
-                }
-                b.attention(ctx.attention(), q, all_k, all_v, attn, lse);
-            }
+            Some(cache) => b.attention_cached(ctx.attention(), q, k, v, cache, attn),
         }
         self.o_proj.forward(b, ctx.pass, site + 3, attn, t, Out::Add, x, &mut u[3], linear);
     }

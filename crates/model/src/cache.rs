@@ -5,7 +5,7 @@ use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 use crate::linear::Pass;
 use crate::parameter::Side;
-use tolmach_engine::{Backend, Segment};
+use tolmach_engine::{Backend, CACHE_BLOCK, CacheType, Segment};
 
 /// Keys and values of many sequences, each in a slot: a run of rows of its own.
 ///
@@ -13,21 +13,33 @@ use tolmach_engine::{Backend, Segment};
 /// and go ([`KvCache::arena`], [`KvCache::reserve`], [`KvCache::release`]).
 pub struct KvCache<B: Backend> {
     side: Side,
-    /// Rows of every layer's buffers
+    /// Rows of every layer
     rows: usize,
     slots: Vec<Slot>,
-    /// Per block: keys and values, `[rows, K · D]`
-    layers: Vec<(B::Buffer, B::Buffer)>,
+    /// Keys and values of each block
+    layers: Vec<B::Cache>,
     /// Buffers for passes of up to `rows` tokens
     pass: Option<PassBuffers<B>>,
 }
 
-/// Rows `start .. start + capacity`, the first `len` of them held. A released one has no capacity.
+/// Rows from `start` on, for up to `capacity` tokens, the first `len` of them held. A released one has no
+/// capacity.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     start: usize,
     capacity: usize,
     len: usize,
+}
+
+impl Slot {
+    /// Rows taken: whole blocks.
+    fn rows(self) -> usize {
+        self.capacity.next_multiple_of(CACHE_BLOCK)
+    }
+
+    fn end(self) -> usize {
+        self.start + self.rows()
+    }
 }
 
 struct PassBuffers<B: Backend> {
@@ -39,23 +51,28 @@ struct PassBuffers<B: Backend> {
     normed: B::Buffer,
     kept: Kept<B>,
     scratch: Scratch<B>,
+    /// `[sequences, V]`, made when they are first needed
+    logits: B::Buffer,
+    /// Where logits are copied to that lie on a device
+    copied: Vec<f32>,
 }
 
 impl<B: Backend> KvCache<B> {
     /// `slots` sequences of up to `capacity` tokens each.
     pub fn new(model: &Decoder<B>, side: Side, slots: usize, capacity: usize) -> Self {
-        let mut cache = Self::arena(model, slots * capacity);
+        let step = capacity.next_multiple_of(CACHE_BLOCK);
+        let mut cache = Self::arena(model, slots * step, CacheType::F32);
         cache.side = side;
-        cache.slots = (0..slots).map(|i| Slot { start: i * capacity, capacity, len: 0 }).collect();
+        cache.slots = (0..slots).map(|i| Slot { start: i * step, capacity, len: 0 }).collect();
         cache
     }
 
-    /// Room for `rows` tokens in all, without slots yet; for [`Side::Base`] unless a pass says otherwise
-    /// ([`Decoder::decode_as`]).
-    pub fn arena(model: &Decoder<B>, rows: usize) -> Self {
-        let width = model.config.num_key_value_heads * model.config.head_dim;
-        let zeros = || model.backend.zeros(rows * width);
-        let layers = model.blocks.iter().map(|_| (zeros(), zeros())).collect();
+    /// Room for `rows` tokens in all, rounded up to whole blocks of [`CACHE_BLOCK`], without slots yet; for
+    /// [`Side::Base`] unless a pass says otherwise ([`Decoder::decode_as`]).
+    pub fn arena(model: &Decoder<B>, rows: usize, kind: CacheType) -> Self {
+        let rows = rows.next_multiple_of(CACHE_BLOCK);
+        let (heads, dim) = (model.config.num_key_value_heads, model.config.head_dim);
+        let layers = model.blocks.iter().map(|_| model.backend.cache(rows, heads, dim, kind)).collect();
         Self { side: Side::Base, rows, slots: Vec::new(), layers, pass: None }
     }
 
@@ -64,17 +81,16 @@ impl<B: Backend> KvCache<B> {
     pub fn reserve(&mut self, capacity: usize) -> Option<usize> {
         let mut taken: Vec<Slot> = self.slots.iter().copied().filter(|slot| slot.capacity > 0).collect();
         taken.sort_unstable_by_key(|slot| slot.start);
-        let mut start = 0;
+        let mut new = Slot { start: 0, capacity, len: 0 };
         for slot in taken {
-            if slot.start - start >= capacity {
+            if slot.start - new.start >= new.rows() {
                 break;
             }
-            start = slot.start + slot.capacity;
+            new.start = slot.end();
         }
-        if capacity == 0 || start + capacity > self.rows {
+        if capacity == 0 || new.end() > self.rows {
             return None;
         }
-        let new = Slot { start, capacity, len: 0 };
         match self.slots.iter().position(|slot| slot.capacity == 0) {
             Some(free) => {
                 self.slots[free] = new;
@@ -111,9 +127,9 @@ impl<B: Backend> KvCache<B> {
         self.rows
     }
 
-    /// Tokens that are reserved for slots.
+    /// Rows that are reserved for slots.
     pub fn reserved(&self) -> usize {
-        self.slots.iter().map(|slot| slot.capacity).sum()
+        self.slots.iter().map(|slot| slot.rows()).sum()
     }
 
     /// Forget all tokens of a slot beyond the first `len`.
@@ -130,20 +146,20 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A token id outside the vocabulary; a slot that would overflow (nothing is fed then).
     pub fn decode(&self, cache: &mut KvCache<B>, inputs: &[(usize, &[u32])]) -> Result<Vec<f32>> {
-        self.decode_as(cache.side, cache, inputs)
+        self.decode_as(cache.side, cache, inputs).map(<[f32]>::to_vec)
     }
 
     /// [`Decoder::decode`] as one side. Decoders that share a base ([`Decoder::share`]) may use one cache, each
-    /// with slots of its own.
+    /// with slots of its own. The logits lie in the cache until the next pass.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
-    pub fn decode_as(
+    pub fn decode_as<'c>(
         &self,
         side: Side,
-        cache: &mut KvCache<B>,
+        cache: &'c mut KvCache<B>,
         inputs: &[(usize, &[u32])],
-    ) -> Result<Vec<f32>> {
+    ) -> Result<&'c [f32]> {
         for (slot, tokens) in inputs {
             self.check(tokens)?;
             let Slot { len, capacity, .. } = cache.slots[*slot];
@@ -157,19 +173,23 @@ impl<B: Backend> Decoder<B> {
         let (b, config) = (&*self.backend, &self.config);
         let (c, eps) = (config.hidden_size, config.rms_norm_eps);
         let mut pass = self.fitting(cache.pass.take(), rows);
-        let PassBuffers { x, last, normed, kept, scratch, .. } = &mut pass;
+        let PassBuffers { x, last, normed, kept, scratch, logits, .. } = &mut pass;
         let rope = b.rope_table(&plan.positions, &config.rope.inv_freq(config.head_dim));
         let ctx = self.context(Pass::inference(side), rows, &rope, &plan.segments);
         b.embed(&plan.ids, self.embed_tokens.mat(side), c, x);
-        self.blocks_cached(&ctx, x, kept, scratch, &mut cache.layers, &plan.appends);
+        self.blocks_cached(&ctx, x, kept, scratch, &mut cache.layers);
         b.gather_rows(x, &plan.last, c, last);
         b.rms_norm(last, &self.norm.parameter.value, eps, plan.last.len(), c, normed);
-        let logits = self.project(normed, plan.last.len(), side);
-        cache.pass = Some(pass);
+        let values = inputs.len() * config.vocab_size;
+        if b.len(logits) < values {
+            *logits = b.zeros(values);
+        }
+        self.project(normed, inputs.len(), side, logits);
         for (slot, tokens) in inputs {
             cache.slots[*slot].len += tokens.len();
         }
-        Ok(logits)
+        let PassBuffers { logits, copied, .. } = cache.pass.insert(pass);
+        Ok(b.read(logits, values, copied))
     }
 
     /// The buffers given, made anew where they are too small for `rows` rows or this model's adapter.
@@ -200,6 +220,8 @@ impl<B: Backend> Decoder<B> {
             normed: b.zeros(rows * c),
             kept: Kept::new(b, &self.config, BlockRows::all(rows), branches),
             scratch: Scratch::new(b, &self.config, scratch),
+            logits: b.zeros(0),
+            copied: Vec::new(),
         }
     }
 }
@@ -209,23 +231,19 @@ struct Plan {
     ids: Vec<u32>,
     positions: Vec<u32>,
     segments: Vec<Segment>,
-    /// (row of the pass, row of the cache, rows)
-    appends: Vec<(usize, usize, usize)>,
     /// The last row of each input
     last: Vec<usize>,
 }
 
 impl Plan {
     fn new<B: Backend>(cache: &KvCache<B>, inputs: &[(usize, &[u32])]) -> Self {
-        let mut plan =
-            Plan { ids: vec![], positions: vec![], segments: vec![], appends: vec![], last: vec![] };
+        let mut plan = Plan { ids: vec![], positions: vec![], segments: vec![], last: vec![] };
         for &(slot, tokens) in inputs {
             let Slot { start: base, len: held, .. } = cache.slots[slot];
             let (from, n) = (plan.ids.len(), tokens.len());
             plan.ids.extend_from_slice(tokens);
             plan.positions.extend((held..held + n).map(|p| p as u32));
             plan.segments.push(Segment::new(from..from + n, base..base + held + n));
-            plan.appends.push((from, base + held, n));
             plan.last.push(from + n - 1);
         }
         plan
@@ -264,14 +282,14 @@ mod tests {
             let first = model.decode(&mut cache, &[(0, prompt)]).unwrap();
             [first, model.decode(&mut cache, &[(0, &[3])]).unwrap()]
         };
-        let mut shared = KvCache::arena(&base, 40);
+        let mut shared = KvCache::arena(&base, 40, CacheType::F32);
         let slots = [shared.reserve(10).unwrap(), shared.reserve(16).unwrap(), shared.reserve(9).unwrap()];
         let sides = [Side::Base, Side::Tuned, Side::Tuned];
         let mut found = vec![Vec::new(); 3];
         for input in [prompts, [&[3], &[3], &[3]]] {
             for i in 0..3 {
                 let inputs = [(slots[i], input[i])];
-                found[i].push(models[i].decode_as(sides[i], &mut shared, &inputs).unwrap());
+                found[i].push(models[i].decode_as(sides[i], &mut shared, &inputs).unwrap().to_vec());
             }
         }
         for i in 0..3 {
@@ -283,10 +301,12 @@ mod tests {
     }
 
     proptest! {
-        /// Slots never overlap and never reach beyond the rows; what is refused would not have fitted.
+        /// Slots never overlap, begin at blocks' borders and never reach beyond the rows; what is refused would
+        /// not have fitted.
         #[test]
-        fn slots_are_disjoint(steps in prop::collection::vec((any::<bool>(), 0usize..12), 1..60)) {
-            let mut cache = KvCache::arena(&golden(), 32);
+        fn slots_are_disjoint(steps in prop::collection::vec((any::<bool>(), 0usize..40), 1..60)) {
+            const ROWS: usize = 8 * CACHE_BLOCK;
+            let mut cache = KvCache::arena(&golden(), ROWS - 3, CacheType::F32);
             let mut held: Vec<usize> = Vec::new();
             for (reserve, n) in steps {
                 if !reserve && !held.is_empty() {
@@ -296,23 +316,26 @@ mod tests {
                 match cache.reserve(n) {
                     Some(slot) => {
                         prop_assert!(!held.contains(&slot));
+                        prop_assert_eq!(cache.capacity(slot), n);
                         held.push(slot);
                     }
                     None => {
                         let taken = |row| held.iter().any(|&s| {
-                            let Slot { start, capacity, .. } = cache.slots[s];
-                            (start..start + capacity).contains(&row)
+                            let slot = cache.slots[s];
+                            (slot.start..slot.end()).contains(&row)
                         });
-                        let free: String = (0..32).map(|row| if taken(row) { 'x' } else { '.' }).collect();
-                        prop_assert!(n == 0 || !free.contains(&".".repeat(n)), "{n} into {free}");
+                        let free: String = (0..ROWS).map(|row| if taken(row) { 'x' } else { '.' }).collect();
+                        let need = n.next_multiple_of(CACHE_BLOCK);
+                        prop_assert!(n == 0 || !free.contains(&".".repeat(need)), "{n} into {free}");
                     }
                 }
+                prop_assert!(held.iter().all(|&s| cache.slots[s].start.is_multiple_of(CACHE_BLOCK)));
                 let mut rows: Vec<usize> = held.iter().flat_map(|&s| {
-                    let Slot { start, capacity, .. } = cache.slots[s];
-                    start..start + capacity
+                    let slot = cache.slots[s];
+                    slot.start..slot.end()
                 }).collect();
                 rows.sort_unstable();
-                prop_assert!(rows.windows(2).all(|w| w[0] < w[1]) && rows.last().is_none_or(|&r| r < 32));
+                prop_assert!(rows.windows(2).all(|w| w[0] < w[1]) && rows.last().is_none_or(|&r| r < ROWS));
                 prop_assert_eq!(cache.reserved(), rows.len());
             }
         }

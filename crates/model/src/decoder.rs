@@ -11,7 +11,7 @@ mod workspace;
 pub use noise::{Noise, Noises};
 pub use workspace::{BatchSize, Keeping, Workspace, WorkspaceSpec};
 
-use crate::block::{Block, CacheLayer, Context, Kept, Narrow, Scratch};
+use crate::block::{Block, Context, Kept, Narrow, Scratch};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::linear::Pass;
@@ -78,7 +78,7 @@ impl<B: Backend> Decoder<B> {
     /// A token id outside the vocabulary.
     pub fn logits(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f32>> {
         let ws = self.forward(workspace, batch, side)?;
-        Ok(self.project(&ws.normed, batch.rows.len(), side))
+        Ok(self.project_out(&ws.normed, batch.rows.len(), side))
     }
 
     /// Everything but the head, without a backward: fills `normed` of the workspace.
@@ -279,11 +279,17 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Normed hidden rows `[rows, C]` to logits `[rows, V]`.
-    pub(crate) fn project(&self, normed: &B::Buffer, rows: usize, side: Side) -> Vec<f32> {
+    pub(crate) fn project(&self, normed: &B::Buffer, rows: usize, side: Side, logits: &mut B::Buffer) {
         let dims = Dims { rows, inputs: self.config.hidden_size, outputs: self.config.vocab_size };
-        let mut logits = self.backend.zeros(rows * dims.outputs);
-        self.backend.linear(normed, self.head_mat(side), dims, 1.0, Out::Set, &mut logits);
-        let mut values = vec![0.0; rows * dims.outputs];
+        self.backend.linear(normed, self.head_mat(side), dims, 1.0, Out::Set, logits);
+    }
+
+    /// [`Decoder::project`] into memory of its own.
+    pub(crate) fn project_out(&self, normed: &B::Buffer, rows: usize, side: Side) -> Vec<f32> {
+        let len = rows * self.config.vocab_size;
+        let mut logits = self.backend.zeros(len);
+        self.project(normed, rows, side, &mut logits);
+        let mut values = vec![0.0; len];
         self.backend.download(&logits, &mut values);
         values
     }
@@ -295,11 +301,10 @@ impl<B: Backend> Decoder<B> {
         x: &mut B::Buffer,
         kept: &mut Kept<B>,
         scratch: &mut Scratch<B>,
-        cache: &mut [(B::Buffer, B::Buffer)],
-        appends: &[(usize, usize, usize)],
+        layers: &mut [B::Cache],
     ) {
-        for (i, (block, (k, v))) in self.blocks.iter().zip(cache).enumerate() {
-            block.forward(ctx, 7 * i as u64, x, kept, scratch, Some(CacheLayer { k, v, appends }));
+        for (i, (block, cache)) in self.blocks.iter().zip(layers).enumerate() {
+            block.forward(ctx, 7 * i as u64, x, kept, scratch, Some(cache));
         }
     }
 

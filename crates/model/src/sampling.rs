@@ -5,6 +5,13 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::borrow::Cow;
+use std::cell::RefCell;
+use tolmach_engine::cpu::logits::{PART, largest, log_sum_exp, weigh};
+
+thread_local! {
+    /// Weights of one row and the sums of their parts, for one draw after the other.
+    static ROW: RefCell<(Vec<f32>, Vec<f64>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
 
 /// How tokens are chosen. The default is greedy.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,15 +53,15 @@ impl Sampler {
         if self.config.temperature <= 0.0 {
             return argmax(&logits);
         }
-        let weights = self.weights(&logits);
-        if self.config.top_k == 0 && self.config.top_p >= 1.0 {
-            // Any order will do for a draw among all, and none has to be sorted for it.
-            let total: f64 = weights.iter().copied().map(f64::from).sum();
-            return at(numbered(&weights), draw * total);
-        }
-        let kept = self.kept(&weights);
-        let total: f64 = kept.iter().map(|c| c.1).sum();
-        at(kept.into_iter(), draw * total)
+        self.weighed(&logits, |weights, sums| {
+            if self.config.top_k == 0 && self.config.top_p >= 1.0 {
+                // Any order will do for a draw among all, and none has to be sorted for it.
+                return among_all(weights, sums, draw);
+            }
+            let kept = self.kept(weights, sums);
+            let total: f64 = kept.iter().map(|c| c.1).sum();
+            at(kept.into_iter(), draw * total)
+        })
     }
 
     /// (token, probability) of every token that may come next, most likely first.
@@ -63,7 +70,7 @@ impl Sampler {
         if self.config.temperature <= 0.0 {
             return vec![(argmax(&logits), 1.0)];
         }
-        let mut kept = self.kept(&self.weights(&logits));
+        let mut kept = self.weighed(&logits, |weights, sums| self.kept(weights, sums));
         let total: f64 = kept.iter().map(|c| c.1).sum();
         kept.iter_mut().for_each(|c| c.1 /= total);
         kept
@@ -77,28 +84,44 @@ impl Sampler {
         logits
     }
 
-    /// Unnormalised probabilities `[V]`, the largest 1.
-    fn weights(&self, logits: &[f32]) -> Vec<f32> {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        logits.iter().map(|&l| exp((l - max) / self.config.temperature)).collect()
+    /// With the unnormalised probabilities `[V]`, the largest 1, and the sums of their parts.
+    fn weighed<R>(&self, logits: &[f32], f: impl FnOnce(&[f32], &[f64]) -> R) -> R {
+        ROW.with_borrow_mut(|(weights, sums)| {
+            weigh(logits, self.config.temperature, weights, sums);
+            f(weights, sums)
+        })
     }
 
     /// What top-k and top-p leave, most likely first.
-    fn kept(&self, weights: &[f32]) -> Vec<(u32, f64)> {
+    fn kept(&self, weights: &[f32], sums: &[f64]) -> Vec<(u32, f64)> {
         if self.config.top_k == 0 && self.config.top_p < 1.0 {
-            let enough = f64::from(self.config.top_p) * numbered(weights).map(|c| c.1).sum::<f64>();
-            return nucleus(weights, enough);
+            return nucleus(weights, f64::from(self.config.top_p) * sums.iter().sum::<f64>());
         }
-        let mut all = heavier(weights, 0.0);
-        if self.config.top_k > 0 {
+        let mut all: Vec<(u32, f64)> = numbered(weights).collect();
+        if (1..all.len()).contains(&self.config.top_k) {
+            all.select_nth_unstable_by(self.config.top_k - 1, heaviest_first);
             all.truncate(self.config.top_k);
         }
+        all.sort_unstable_by(heaviest_first);
         if self.config.top_p < 1.0 {
             let enough = f64::from(self.config.top_p) * all.iter().map(|c| c.1).sum::<f64>();
             cut_at(&mut all, enough);
         }
         all
     }
+}
+
+/// A draw among all tokens: first the part of the vocabulary where the point lies, then the token in it.
+fn among_all(weights: &[f32], sums: &[f64], draw: f64) -> u32 {
+    let mut point = draw * sums.iter().sum::<f64>();
+    let mut part = 0;
+    while part + 1 < sums.len() && point >= sums[part] {
+        point -= sums[part];
+        part += 1;
+    }
+    let start = part * PART;
+    let weights = &weights[start..weights.len().min(start + PART)];
+    start as u32 + at(numbered(weights).filter(|c| c.1 > 0.0), point)
 }
 
 /// The token at `point` of the weights laid end to end; rounding can leave it at the very end.
@@ -118,31 +141,14 @@ fn numbered(weights: &[f32]) -> impl Iterator<Item = (u32, f64)> {
     weights.iter().enumerate().map(|(i, &w)| (i as u32, f64::from(w)))
 }
 
-/// eˣ for x ≤ 0, within 3e-7 of it (Cephes' `expf`); below −87, where nothing is drawn any more, e⁻⁸⁷.
-/// Without a branch or a call, so that a loop over a vocabulary becomes vector code: one draw from 32,000
-/// tokens needs as many of them.
-#[inline(always)]
-fn exp(x: f32) -> f32 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    /// 1.5 · 2²³: what is added to it is rounded to a whole number, which its last bits then hold.
-    const SHIFT: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
-    let n = shifted - SHIFT;
-    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
-    let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = p * r + c;
-    }
-    let power_of_two = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    (p * r * r + r + 1.0) * power_of_two
+fn heaviest_first(a: &(u32, f64), b: &(u32, f64)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 /// Tokens of at least this weight, heaviest first.
 fn heavier(weights: &[f32], least: f64) -> Vec<(u32, f64)> {
     let mut heavy: Vec<(u32, f64)> = numbered(weights).filter(|c| c.1 >= least).collect();
-    heavy.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    heavy.sort_unstable_by(heaviest_first);
     heavy
 }
 
@@ -174,21 +180,25 @@ fn cut_at(candidates: &mut Vec<(u32, f64)>, enough: f64) -> bool {
 /// Log-probabilities (natural) under the model itself, before temperature and penalties: of `token`, and of
 /// the `most` likeliest, likeliest first.
 pub fn log_probabilities(logits: &[f32], token: u32, most: usize) -> (f64, Vec<(u32, f64)>) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&l| f64::from(exp(l - max))).sum();
-    let log_sum = f64::from(max) + sum.ln();
+    let log_sum = log_sum_exp(logits);
     let of = |id: u32| f64::from(logits[id as usize]) - log_sum;
-    if most == 0 {
-        return (of(token), Vec::new());
+    (of(token), likeliest(logits, most).into_iter().map(|id| (id, of(id))).collect())
+}
+
+/// The `most` likeliest tokens, likeliest first and of equals the first; those asked for are few.
+fn likeliest(logits: &[f32], most: usize) -> Vec<u32> {
+    let mut top: Vec<(u32, f32)> = Vec::with_capacity(most + 1);
+    let mut least = f32::NEG_INFINITY;
+    for (id, &logit) in logits.iter().enumerate() {
+        if most == 0 || logit.is_nan() || (top.len() == most && logit <= least) {
+            continue;
+        }
+        let at = top.partition_point(|&(_, other)| other >= logit);
+        top.insert(at, (id as u32, logit));
+        top.truncate(most);
+        least = top.last().map_or(least, |last| last.1);
     }
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-    if most < order.len() {
-        order.select_nth_unstable_by(most - 1, by_logit);
-    }
-    order.truncate(most);
-    order.sort_unstable_by(by_logit);
-    (of(token), order.into_iter().map(|id| (id, of(id))).collect())
+    top.into_iter().map(|(id, _)| id).collect()
 }
 
 /// Divide positive logits of seen tokens by the penalty, multiply negative ones: each token once.
@@ -204,13 +214,8 @@ fn penalise(logits: &mut [f32], seen: &[u32], penalty: f32) {
 
 /// The first of the largest; NaN never wins.
 pub fn argmax(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (i, &l) in logits.iter().enumerate() {
-        if l > best.1 {
-            best = (i, l);
-        }
-    }
-    best.0 as u32
+    let most = largest(logits);
+    logits.iter().position(|&l| l == most).unwrap_or(0) as u32
 }
 
 #[cfg(test)]
@@ -270,16 +275,27 @@ mod tests {
     }
 
     #[test]
-    fn the_exponential_is_that_of_f64() {
-        for i in 0..=87_000 {
-            let x = -(i as f32) / 1000.0;
-            let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((found - expected).abs() < 3e-7 * expected, "{x}: {found:e}, not {expected:e}");
+    fn a_draw_among_all_finds_the_token_that_a_scan_finds() {
+        // Every hundredth token may come; the rest weighs nothing at all.
+        let logits: Vec<f32> = (0..5000).map(|i| if i % 100 == 7 { (i % 13) as f32 } else { -1e4 }).collect();
+        let weights: Vec<f64> = logits.iter().map(|&l| f64::from(l - 12.0).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let (mut row, mut sums) = (Vec::new(), Vec::new());
+        weigh(&logits, 1.0, &mut row, &mut sums);
+        for i in 0..1000 {
+            // In the middle between the borders, where rounding decides nothing.
+            let draw = (f64::from(i) + 0.5) / 1000.0;
+            let mut sum = 0.0;
+            let expected = weights.iter().position(|w| {
+                sum += w;
+                draw * total < sum
+            });
+            let found = among_all(&row, &sums, draw) as usize;
+            let near = |border: f64| (draw * total - border).abs() < 1e-6 * total;
+            assert!(Some(found) == expected || near(sum), "{draw}: {found}, not {expected:?}");
+            assert_eq!(found % 100, 7);
         }
-        assert_eq!(exp(0.0), 1.0);
-        for x in [-100.0, f32::NEG_INFINITY, f32::NAN] {
-            assert!(exp(x) < 1e-37, "{x}");
-        }
+        assert_eq!(among_all(&row, &sums, 1.0), 4907, "rounding leaves it at the last that may come");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tolmach_engine::CacheType;
 use tolmach_serve::{EngineOptions, Limits, ModelSpec, Options, Registry};
 use tolmach_tokenize::PromptTemplate;
 
@@ -66,6 +67,9 @@ pub struct Args {
     /// Memory for the keys and values of all replies of one base; taken as it is needed
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = positive)]
     kv_memory: usize,
+    /// How keys and values are stored: f32 as computed, f16 and bf16 in half the memory
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = cache_type)]
+    kv_cache: CacheType,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -81,6 +85,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
         parallel: args.parallel,
         queue: args.queue,
         cache_bytes: args.kv_memory << 20,
+        cache_type: args.kv_cache,
         context: args.context,
     };
     let registry = Arc::new(Registry::new(engine));
@@ -138,6 +143,15 @@ fn serve_failure(error: tolmach_serve::Error) -> Failure {
 
 fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| n > 0).ok_or_else(|| "expected a whole number of at least 1".to_string())
+}
+
+fn cache_type(text: &str) -> Result<CacheType, String> {
+    match text {
+        "f32" => Ok(CacheType::F32),
+        "f16" => Ok(CacheType::F16),
+        "bf16" => Ok(CacheType::Bf16),
+        _ => Err("expected f32, f16 or bf16".to_string()),
+    }
 }
 
 fn model_spec(text: &str) -> Result<ModelSpec, String> {

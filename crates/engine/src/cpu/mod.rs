@@ -10,6 +10,7 @@ mod dora;
 pub mod gemm;
 mod head;
 pub mod infer;
+pub mod logits;
 mod norm;
 mod optimizer;
 mod parallel;
@@ -21,11 +22,11 @@ mod swiglu;
 #[cfg(test)]
 mod tests;
 
-pub use attention::scratch_bytes as attention_bytes;
+pub use attention::{CpuCache, scratch_bytes as attention_bytes};
 pub use head::LOGITS;
 
 use crate::FrozenMatrix;
-use crate::backend::{AdamW, Attention, Backend, Dims, Dropout, Mat, Out, RopeDirection};
+use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
 use gemm::{A, B, gemm};
 use std::sync::{Mutex, PoisonError};
 
@@ -97,6 +98,7 @@ fn straight<'a>(w: Mat<'a, CpuBackend>) -> B<'a> {
 impl Backend for CpuBackend {
     type Buffer = Buffer;
     type Matrix = FrozenMatrix;
+    type Cache = CpuCache;
 
     fn zeros(&self, len: usize) -> Buffer {
         vec![0.0; len]
@@ -112,6 +114,10 @@ impl Backend for CpuBackend {
 
     fn download(&self, buffer: &Buffer, out: &mut [f32]) {
         out.copy_from_slice(&buffer[..out.len()]);
+    }
+
+    fn read<'a>(&self, buffer: &'a Buffer, len: usize, _: &'a mut Vec<f32>) -> &'a [f32] {
+        &buffer[..len]
     }
 
     fn write(&self, values: &[f32], buffer: &mut Buffer) {
@@ -269,6 +275,22 @@ impl Backend for CpuBackend {
     ) {
         let inputs = attention::Inputs { q, k, v, out, lse, dout };
         attention::backward(spec, inputs, dq, dk, dv);
+    }
+
+    fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> CpuCache {
+        CpuCache::new(rows, kv_heads, head_dim, kind)
+    }
+
+    fn attention_cached(
+        &self,
+        spec: Attention,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        cache: &mut CpuCache,
+        out: &mut Buffer,
+    ) {
+        attention::cached(spec, attention::NewRows { q, k, v }, cache, out);
     }
 
     fn swiglu(&self, gate: &Buffer, up: &Buffer, len: usize, out: &mut Buffer) {

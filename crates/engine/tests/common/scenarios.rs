@@ -4,8 +4,8 @@
 use super::{Random, cached, packed, shared};
 use half::{bf16, f16};
 use tolmach_engine::{
-    AdamW, Attention, Backend, BlockType, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out, RopeDirection,
-    Segment,
+    AdamW, Attention, Backend, BlockType, CACHE_BLOCK, CacheType, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out,
+    RopeDirection, Segment,
 };
 
 /// Outputs with a name that tells the shape.
@@ -38,6 +38,7 @@ scenarios!(
     attention,
     attention_shared_prefix,
     attention_long,
+    attention_cached,
     swiglu,
     dora,
     dora_row_norms,
@@ -229,6 +230,47 @@ impl<B: Backend> Scenario<'_, B> {
         self.attention_of(2, 1, 8, &shared(&[(3, &[2, 5])]));
         self.attention_of(6, 2, 7, &shared(&[(33, &[31, 40, 1, 70]), (5, &[]), (2, &[3, 2])]));
         self.attention_of(4, 4, 32, &shared(&[(40, &[100, 17, 64])]));
+    }
+
+    /// Passes over one cache: in each, every sequence gets so many new rows.
+    fn cached_of(&mut self, heads: usize, kv_heads: usize, head_dim: usize, passes: &[&[usize]]) {
+        for kind in [CacheType::F32, CacheType::F16, CacheType::Bf16] {
+            let lengths: Vec<usize> =
+                (0..passes[0].len()).map(|i| passes.iter().map(|pass| pass[i]).sum()).collect();
+            let mut starts = vec![CACHE_BLOCK];
+            for length in &lengths {
+                starts.push((starts[starts.len() - 1] + length).next_multiple_of(CACHE_BLOCK));
+            }
+            let mut cache = self.b.cache(starts[lengths.len()], kv_heads, head_dim, kind);
+            let mut held = vec![0; lengths.len()];
+            for (n, pass) in passes.iter().enumerate() {
+                let mut segments = Vec::new();
+                let mut rows = 0;
+                for (i, &new) in pass.iter().enumerate().filter(|(_, new)| **new > 0) {
+                    held[i] += new;
+                    segments.push(Segment::new(rows..rows + new, starts[i]..starts[i] + held[i]));
+                    rows += new;
+                }
+                let scale = 1.0 / (head_dim as f64).sqrt();
+                let spec = Attention { heads, kv_heads, head_dim, scale, segments: &segments };
+                let (k, v) =
+                    (self.upload(rows * kv_heads * head_dim), self.upload(rows * kv_heads * head_dim));
+                let (q, mut out) =
+                    (self.upload(rows * heads * head_dim), self.upload(rows * heads * head_dim));
+                self.b.attention_cached(spec, &q, &k, &v, &mut cache, &mut out);
+                let what =
+                    format!("pass {n} over a cache of {kind:?}, [{heads}, {kv_heads}, {head_dim}] {held:?}");
+                self.output(what, &out, rows * heads * head_dim);
+            }
+        }
+    }
+
+    fn attention_cached(&mut self) {
+        self.cached_of(1, 1, 1, &[&[1], &[1]]);
+        self.cached_of(6, 2, 7, &[&[33, 1, 5, 16], &[1, 1, 0, 1], &[4, 1, 30, 2], &[1, 3, 1, 1]]);
+        self.cached_of(6, 6, 48, &[&[100, 15, 70], &[1, 1, 1], &[1, 1, 1]]);
+        self.cached_of(9, 3, 64, &[&[1, 300], &[1, 1], &[0, 1]]);
+        self.cached_of(2, 1, 80, &[&[200, 130], &[1, 4], &[5, 1]]);
     }
 
     fn attention_long(&mut self) {

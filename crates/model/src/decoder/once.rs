@@ -72,7 +72,7 @@ impl<B: Backend> Decoder<B> {
             }
         }
         self.rows_forward(&ctx, &layout.narrow, ws);
-        Ok(self.project(&ws.normed, batch.rows.len(), side))
+        Ok(self.project_out(&ws.normed, batch.rows.len(), side))
     }
 }
 

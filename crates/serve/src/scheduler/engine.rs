@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use tolmach_engine::CpuBackend;
+use tolmach_engine::{CacheType, CpuBackend};
 use tolmach_model::{Decoder, KvCache};
 
 /// Tokens of prompts fed in one step while others decode: bounds the pause that a long prompt makes in
@@ -30,10 +30,11 @@ impl Engine {
     pub fn new(
         base: &Decoder<CpuBackend>,
         cache_rows: usize,
+        cache_type: CacheType,
         parallel: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let cache = KvCache::arena(base, cache_rows);
+        let cache = KvCache::arena(base, cache_rows, cache_type);
         let (waiting, running, load) = (VecDeque::new(), Vec::new(), Load::default());
         Self { cache, parallel, waiting, running, metrics, load }
     }

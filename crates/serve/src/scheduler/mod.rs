@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
-use tolmach_engine::CpuBackend;
+use tolmach_engine::{CACHE_BLOCK, CacheType, CpuBackend};
 use tolmach_model::{Decoder, SamplingConfig};
 
 /// How the bases of a registry decode.
@@ -32,13 +32,22 @@ pub struct EngineOptions {
     pub queue: usize,
     /// Bytes of a base's KV cache; the system hands them out as they are used.
     pub cache_bytes: usize,
+    /// How its keys and values are stored.
+    pub cache_type: CacheType,
     /// Tokens of a prompt and its reply; never more than the model was made for.
     pub context: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { pool: None, parallel: 64, queue: 256, cache_bytes: 2 << 30, context: 4096 }
+        Self {
+            pool: None,
+            parallel: 64,
+            queue: 256,
+            cache_bytes: 2 << 30,
+            cache_type: CacheType::F32,
+            context: 4096,
+        }
     }
 }
 
@@ -150,9 +159,10 @@ impl Scheduler {
     ) -> std::io::Result<Self> {
         let config = &decoder.config;
         let context = options.context.min(config.max_position_embeddings);
-        let row = cache_row_bytes(config);
+        let row = cache_row_bytes(config, options.cache_type);
         let parallel = options.parallel.max(1);
-        let cache_rows = (options.cache_bytes / row).clamp(1, parallel * context);
+        let cache_rows =
+            (options.cache_bytes / row).clamp(1, parallel * context.next_multiple_of(CACHE_BLOCK));
         let (jobs, queue) = mpsc::channel();
         let scheduler = Self {
             jobs,
@@ -164,9 +174,9 @@ impl Scheduler {
             context: context.min(cache_rows),
         };
         let (decoder, metrics) = (Arc::clone(decoder), Arc::clone(metrics));
-        let pool = options.pool.clone();
+        let (pool, kind) = (options.pool.clone(), options.cache_type);
         std::thread::Builder::new().name("decode".into()).spawn(move || {
-            run(engine::Engine::new(&decoder, cache_rows, parallel, metrics), &queue, pool.as_deref());
+            run(engine::Engine::new(&decoder, cache_rows, kind, parallel, metrics), &queue, pool.as_deref());
         })?;
         Ok(scheduler)
     }
@@ -206,9 +216,9 @@ impl Scheduler {
     }
 }
 
-/// Bytes that one token takes in a KV cache: keys and values of every layer, f32.
-fn cache_row_bytes(config: &tolmach_model::Config) -> usize {
-    2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * size_of::<f32>()
+/// Bytes that one token takes in a KV cache: keys and values of every layer.
+fn cache_row_bytes(config: &tolmach_model::Config, kind: CacheType) -> usize {
+    2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * kind.bytes()
 }
 
 /// Decode as long as there is a handle or a sequence.

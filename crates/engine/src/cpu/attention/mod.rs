@@ -8,11 +8,13 @@
 //! the number of threads.
 
 mod backward;
+mod cached;
 mod few;
 mod forward;
 mod product;
 
 pub use backward::{Inputs, backward};
+pub use cached::{CpuCache, NewRows, attention as cached};
 pub use forward::forward;
 
 use crate::backend::{Attention, Segment};
