@@ -42,6 +42,7 @@ struct Arguments {
     seconds: u64,
     tokens: usize,
     temperature: f64,
+    kv_cache: String,
 }
 
 impl Arguments {
@@ -54,6 +55,7 @@ impl Arguments {
             seconds: 300,
             tokens: 128,
             temperature: 0.8,
+            kv_cache: "f32".into(),
         };
         let mut words = std::env::args().skip(1);
         while let Some(name) = words.next() {
@@ -66,6 +68,7 @@ impl Arguments {
                 "--seconds" => found.seconds = value.parse()?,
                 "--tokens" => found.tokens = value.parse()?,
                 "--temperature" => found.temperature = value.parse()?,
+                "--kv-cache" => found.kv_cache = value,
                 _ => return Err(format!("there is no option {name}").into()),
             }
         }
@@ -85,7 +88,8 @@ impl Server {
         let base = arguments.base.display();
         let mut models = vec!["base"];
         let mut command = Command::new(&arguments.server);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--model", &format!("base={base}")]);
+        command.args(["serve", "--kv-cache", &arguments.kv_cache]);
+        command.args(["--listen", "127.0.0.1:0", "--model", &format!("base={base}")]);
         if let Some(adapter) = &arguments.adapter {
             command.args(["--model", &format!("tuned={base}+{}", adapter.display())]);
             models.push("tuned");
@@ -110,6 +114,15 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).ok_or("no VmRSS")?;
         Ok(line.split_whitespace().nth(1).ok_or("no VmRSS")?.parse::<u64>()? * 1024)
+    }
+
+    /// Seconds of processor time so far, as Linux tells them: user and system, in hundredths.
+    fn processor_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The name, in brackets, may hold spaces; what follows it begins with the third field.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |nth: usize| fields.get(nth - 3).and_then(|f| f.parse::<f64>().ok()).ok_or("no times");
+        Ok((ticks(14)? + ticks(15)?) / 100.0)
     }
 
     fn metric(&self, name: &str) -> Result<f64> {
@@ -258,6 +271,7 @@ fn run() -> Result<bool> {
         "tokens_per_second_alone": alone.rate,
         "tokens_per_second": many.rate,
         "speed_up": speed_up,
+        "server_cores_busy": {"alone": alone.cores, "together": many.cores},
         "first_token_seconds": {"alone": alone.first, "together": many.first},
         "memory_mib": {
             "after_warm_up": many.memory.0 as f64 / f64::from(1 << 20),
@@ -285,6 +299,8 @@ struct Measured {
     /// Bytes: once warm, and the most after that.
     memory: (u64, u64),
     memory_growth: f64,
+    /// Processor time of the server per second.
+    cores: f64,
 }
 
 fn together(server: &Server, arguments: &Arc<Arguments>, clients: usize, time: Duration) -> Result<Measured> {
@@ -297,7 +313,7 @@ fn together(server: &Server, arguments: &Arc<Arguments>, clients: usize, time: D
         })
         .collect();
     let start = Instant::now();
-    let (mut warm, mut most) = (None, 0);
+    let (mut warm, mut most, busy) = (None, 0, server.processor_seconds()?);
     while start.elapsed() < time {
         std::thread::sleep(Duration::from_secs(1).min(time));
         if start.elapsed().as_secs_f64() >= WARM_UP * time.as_secs_f64() {
@@ -307,6 +323,7 @@ fn together(server: &Server, arguments: &Arc<Arguments>, clients: usize, time: D
         }
     }
     let rate = seen.tokens.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
+    let cores = (server.processor_seconds()? - busy) / start.elapsed().as_secs_f64();
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().map_err(|_| "a client panicked")?;
@@ -323,6 +340,7 @@ fn together(server: &Server, arguments: &Arc<Arguments>, clients: usize, time: D
         first: json!({"p50": at(0.5), "p99": at(0.99), "most": first.last()}),
         memory: (warm, most),
         memory_growth: most.saturating_sub(warm) as f64 / warm.max(1) as f64,
+        cores,
     })
 }
 
@@ -389,6 +407,7 @@ fn copy(arguments: &Arguments) -> Arguments {
         server: arguments.server.clone(),
         base: arguments.base.clone(),
         adapter: arguments.adapter.clone(),
+        kv_cache: arguments.kv_cache.clone(),
         ..*arguments
     }
 }
