@@ -4,8 +4,8 @@
 use super::{Random, cached, packed, shared};
 use half::{bf16, f16};
 use tolmach_engine::{
-    AdamW, Attention, Backend, BlockType, CACHE_BLOCK, CacheType, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out,
-    RopeDirection, Segment,
+    AdamW, Attention, Backend, BlockType, CACHE_BLOCK, CacheType, Dims, Dropout, Dtype, FrozenMatrix, Mat,
+    Out, RopeDirection, Segment,
 };
 
 /// Outputs with a name that tells the shape.
