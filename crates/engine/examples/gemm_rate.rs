@@ -2,12 +2,13 @@
 //!
 //! `cargo run --release -p tolmach-engine --example gemm_rate [-- PART-OF-A-NAME]`, with
 //! `RAYON_NUM_THREADS=1` for one thread. Weights are cycled through 64 MiB, so that they come from
-//! memory as in training. Best of several runs; GB/s counts the bytes of the right operand.
+//! memory as in training. Best of several runs; GB/s counts the bytes of the right operand. On a processor with a
+//! tile unit each product is timed without it and with it.
 
 use half::{bf16, f16};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use tolmach_engine::cpu::gemm::{A, B, gemm, simd_level};
+use tolmach_engine::cpu::gemm::{A, B, allow_tiles, gemm, kernel_name};
 use tolmach_engine::random::mix;
 use tolmach_engine::{Dtype, FrozenMatrix, Out};
 
@@ -34,6 +35,14 @@ const SHAPES: &[Shape] = &[
     ("large bf16", 1024, 2048, 2048, false, FrozenTransposed(BF16)),
     ("large f16", 1024, 2048, 2048, false, FrozenTransposed(Dtype::F16)),
     ("large bf16 backward", 1024, 2048, 2048, false, Frozen(BF16)),
+    ("half large f32", 512, 2048, 2048, false, Transposed),
+    ("half large bf16", 512, 2048, 2048, false, FrozenTransposed(BF16)),
+    ("half large bf16 backward", 512, 2048, 2048, false, Frozen(BF16)),
+    ("1B down bf16", 512, 2048, 5632, false, FrozenTransposed(BF16)),
+    ("1B gate bf16", 512, 5632, 2048, false, FrozenTransposed(BF16)),
+    ("1B weight gradient", 2048, 2048, 512, true, Rows),
+    ("nano gate f32", 512, 768, 288, false, Transposed),
+    ("nano q f32", 256, 288, 288, false, Transposed),
     ("3B gate bf16", 512, 8640, 3200, false, FrozenTransposed(BF16)),
     ("smol q f32", 512, 576, 576, false, Transposed),
     ("smol q bf16", 512, 576, 576, false, FrozenTransposed(BF16)),
@@ -80,64 +89,88 @@ const SHAPES: &[Shape] = &[
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let threads = rayon::current_num_threads();
+    let best = kernel_name();
+    allow_tiles(false);
+    let tiles = kernel_name() != best;
     let peak = peak(threads);
-    println!("{}, {threads} threads, measured multiply-add peak {peak:.0} GFLOP/s", simd_level());
-    println!(
+    println!("{best}, {threads} threads, measured multiply-add peak {peak:.0} GFLOP/s");
+    print!(
         "{:<26} {:>5} {:>6} {:>6} {:>10} {:>8} {:>7} {:>7}",
         "", "m", "n", "k", "µs", "GFLOP/s", "%", "GB/s"
+    );
+    println!(
+        "{}",
+        if tiles { format!(" {:>10} {:>8} {:>6}", "tiles: µs", "GFLOP/s", "×") } else { String::new() }
     );
     rayon::scope(|_| {
         for &shape in SHAPES.iter().filter(|s| s.0.contains(&filter)) {
             let (name, m, n, k, ..) = shape;
-            let (seconds, bytes) = time(shape);
-            let rate = 2.0 * (m * n * k) as f64 / seconds / 1e9;
-            println!(
+            let operations = 2.0 * (m * n * k) as f64;
+            let [plain, tiled] = time(shape, if tiles { &[false, true] } else { &[false] });
+            let rate = operations / plain / 1e9;
+            print!(
                 "{name:<26} {m:>5} {n:>6} {k:>6} {:>10.1} {rate:>8.1} {:>7.1} {:>7.1}",
-                seconds * 1e6,
+                plain * 1e6,
                 100.0 * rate / peak,
-                bytes as f64 / seconds / 1e9
+                bytes(shape) as f64 / plain / 1e9
             );
+            if tiles {
+                let rate = operations / tiled / 1e9;
+                print!(" {:>10.1} {rate:>8.1} {:>6.2}", tiled * 1e6, plain / tiled);
+            }
+            println!();
         }
     });
 }
 
-/// Best time of one product, and the bytes of its right operand.
-fn time((_, m, n, k, a_transposed, right): Shape) -> (f64, usize) {
-    let size = match right {
-        Rows | Transposed => 4,
-        Frozen(dtype) | FrozenTransposed(dtype) => dtype.size(),
-    };
-    let copies = ((64 << 20) / (n * k * size)).clamp(1, 256);
+/// Bytes of the right operand.
+fn bytes((_, _, n, k, _, right): Shape) -> usize {
+    n * k
+        * match right {
+            Rows | Transposed => 4,
+            Frozen(dtype) | FrozenTransposed(dtype) => dtype.size(),
+        }
+}
+
+/// Best time of one product without tiles, and with them, in turns.
+fn time(shape: Shape, ways: &[bool]) -> [f64; 2] {
+    let (_, m, n, k, a_transposed, right) = shape;
+    let dense = matches!(right, Rows | Transposed);
+    let copies = ((64 << 20) / bytes(shape)).clamp(1, 256);
     let a = noise(m * k, 1);
     let mut c = vec![0.0; m * n];
     let values = noise(n * k, 2);
-    let dense = vec![values.clone(); if size == 4 { copies } else { 0 }];
+    let dense = vec![values.clone(); if dense { copies } else { 0 }];
     let frozen: Vec<FrozenMatrix> = match right {
         Rows | Transposed => Vec::new(),
         Frozen(dtype) => (0..copies).map(|_| freeze(k, n, &values, dtype)).collect(),
         FrozenTransposed(dtype) => (0..copies).map(|_| freeze(n, k, &values, dtype)).collect(),
     };
     let a = if a_transposed { A::Transposed(&a) } else { A::Rows(&a) };
-    let mut best = f64::INFINITY;
+    let mut best = [f64::INFINITY; 2];
     let start = Instant::now();
     let per_round = (1_usize << 28).div_ceil(m * n * k).min(copies);
     for round in 0.. {
-        let started = Instant::now();
-        for i in (0..per_round).map(|i| (round * per_round + i) % copies) {
-            let b = match right {
-                Rows => B::Rows(&dense[i]),
-                Transposed => B::Transposed(&dense[i]),
-                Frozen(_) => B::Frozen(&frozen[i]),
-                FrozenTransposed(_) => B::FrozenTransposed(&frozen[i]),
-            };
-            gemm(&mut c, m, n, k, 1.0, a, b, Out::Set);
+        for &tiles in ways {
+            allow_tiles(tiles);
+            let started = Instant::now();
+            for i in (0..per_round).map(|i| (round * per_round + i) % copies) {
+                let b = match right {
+                    Rows => B::Rows(&dense[i]),
+                    Transposed => B::Transposed(&dense[i]),
+                    Frozen(_) => B::Frozen(&frozen[i]),
+                    FrozenTransposed(_) => B::FrozenTransposed(&frozen[i]),
+                };
+                gemm(&mut c, m, n, k, 1.0, a, b, Out::Set);
+            }
+            let best = &mut best[usize::from(tiles)];
+            *best = best.min(started.elapsed().as_secs_f64() / per_round as f64);
         }
-        best = best.min(started.elapsed().as_secs_f64() / per_round as f64);
         if start.elapsed() > Duration::from_millis(400) && round >= 2 {
             break;
         }
     }
-    (best, n * k * size)
+    best
 }
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
@@ -194,8 +227,8 @@ fn multiply_adds(rounds: usize) -> usize {
         fn avx2(rounds: usize) -> usize {
             chains!(rounds, 8, _mm256_set1_ps, _mm256_fmadd_ps)
         }
-        // SAFETY: `simd_level` says that the processor has it.
-        match simd_level() {
+        // SAFETY: `kernel_name` says that the processor has it.
+        match kernel_name() {
             "AVX-512" => return unsafe { avx512(rounds) },
             "AVX2 + FMA" => return unsafe { avx2(rounds) },
             _ => {}

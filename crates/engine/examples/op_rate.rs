@@ -31,7 +31,7 @@ fn main() {
         products: Duration::ZERO,
         rest: Duration::ZERO,
     };
-    println!("{}, {} threads", tolmach_engine::cpu::gemm::simd_level(), rayon::current_num_threads());
+    println!("{}, {} threads", tolmach_engine::cpu::gemm::kernel_name(), rayon::current_num_threads());
     println!("{:<34} {:>10} {:>8} {:>10}", "operation", "one, µs", "calls", "step, ms");
     rayon::scope(|_| {
         bench.products();

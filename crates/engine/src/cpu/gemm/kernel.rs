@@ -9,6 +9,10 @@ use super::x86::{Avx2, Avx512};
 use crate::Dtype;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// See [`super::allow_tiles`].
+pub static TILES_ALLOWED: AtomicBool = AtomicBool::new(true);
 
 /// Where a tile of results goes: `C[i, j] (+)= alpha · tile[i, j]`.
 #[derive(Clone, Copy)]
@@ -68,6 +72,8 @@ pub struct Kernel {
     pub mr: usize,
     pub nr: usize,
     pub tile: TileFn,
+    /// Large products take the tile unit, see `amx`.
+    pub tiles: bool,
     f32: Typed,
     bf16: Typed,
     f16: Typed,
@@ -88,6 +94,16 @@ impl Kernel {
         BEST.get_or_init(|| Kernel::available()[0])
     }
 
+    /// The fastest that this processor runs and [`super::allow_tiles`] allows.
+    pub fn chosen() -> &'static Kernel {
+        static OTHER: OnceLock<&Kernel> = OnceLock::new();
+        let best = Kernel::best();
+        if !best.tiles || TILES_ALLOWED.load(Ordering::Relaxed) {
+            return best;
+        }
+        OTHER.get_or_init(|| Kernel::available().into_iter().find(|k| !k.tiles).unwrap_or(&PORTABLE))
+    }
+
     /// All that this processor runs, the fastest first.
     pub fn available() -> Vec<&'static Kernel> {
         let mut kernels = Vec::new();
@@ -97,6 +113,10 @@ impl Kernel {
             && is_x86_feature_detected!("f16c")
         {
             if is_x86_feature_detected!("avx512f") {
+                #[cfg(target_os = "linux")]
+                if super::amx::available() {
+                    kernels.push(&AMX);
+                }
                 kernels.push(&AVX512);
             }
             kernels.push(&AVX2);
@@ -159,15 +179,20 @@ macro_rules! kernel {
                 Typed { dots: dots::<E>, pack_lines: pack_lines::<E>, pack_depths: pack_depths::<E> }
             }
 
-            pub static $table: Kernel = Kernel {
-                name: $name,
-                mr: <$simd>::MR,
-                nr: NV * <$simd>::LANES,
-                tile,
-                f32: typed::<F32>(),
-                bf16: typed::<Bf16>(),
-                f16: typed::<F16>(),
-            };
+            pub const fn kernel(name: &'static str, tiles: bool) -> Kernel {
+                Kernel {
+                    name,
+                    mr: <$simd>::MR,
+                    nr: NV * <$simd>::LANES,
+                    tile,
+                    tiles,
+                    f32: typed::<F32>(),
+                    bf16: typed::<Bf16>(),
+                    f16: typed::<F16>(),
+                }
+            }
+
+            pub static $table: Kernel = kernel($name, false);
         }
         use $module::$table;
     };
@@ -181,6 +206,9 @@ kernel!(
     AVX512, avx512, "AVX-512", Avx512, [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
     features = "avx512f,avx2,fma,f16c"
 );
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+static AMX: Kernel = avx512::kernel("AMX + AVX-512", true);
 
 /// See [`TileFn`]; `W` registers wide.
 #[inline(always)]

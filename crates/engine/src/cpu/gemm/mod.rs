@@ -11,6 +11,8 @@
 //!
 //! Run it inside the rayon pool (`pool.install`): from outside, each product waits for the pool.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod blocked;
 mod buffer;
 pub(super) mod kernel;
@@ -24,10 +26,17 @@ mod x86;
 
 use crate::{Dtype, Format, FrozenMatrix, Out};
 use kernel::Kernel;
+use std::sync::atomic::Ordering;
 
 /// The instruction set that matrix products run on here.
 pub fn kernel_name() -> &'static str {
-    Kernel::best().name
+    Kernel::chosen().name
+}
+
+/// Whether large products may take the processor's tile unit, if it has one; at first they may. For comparisons:
+/// results are equally exact, but not the same bits.
+pub fn allow_tiles(allow: bool) {
+    kernel::TILES_ALLOWED.store(allow, Ordering::Relaxed);
 }
 
 #[cfg(target_endian = "big")]
@@ -78,23 +87,32 @@ pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b
             Operand::frozen(matrix, Layout::Lines)
         }
     };
-    product(Kernel::best(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
+    product(Kernel::chosen(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
 }
 
-/// Bytes of the packing buffers that each thread holds after a product `[m, k] · [k, n]` with many rows of
-/// both: what it takes beside its operands.
-pub fn packing_bytes(m: usize, n: usize, k: usize) -> [usize; 2] {
+/// Bytes of packing buffers that stay after a product.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packing {
+    /// In one thread.
+    pub shared: usize,
+    /// In each thread, in two buffers.
+    pub each: [usize; 2],
+}
+
+/// What a product `[m, k] · [k, n]` with many rows of both takes beside its operands.
+pub fn packing(m: usize, n: usize, k: usize) -> Packing {
     if m == 0 || n == 0 || k == 0 {
-        return [0, 0];
+        return Packing::default();
     }
     let (a, b) = (Operand::new(&[], Layout::Lines, k), Operand::new(&[], Layout::Lines, k));
-    let product = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
-    blocked::buffer_values(Kernel::best(), &product).map(buffer::held_bytes)
-}
-
-/// The instruction set that products run on here.
-pub fn simd_level() -> &'static str {
-    Kernel::best().name
+    let p = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
+    let kernel = Kernel::chosen();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if kernel.tiles && amx::pays(&p) {
+        let [shared, each] = amx::buffer_bytes(&p).map(|n| buffer::held_bytes(n / size_of::<f32>()));
+        return Packing { shared, each: [each, 0] };
+    }
+    Packing { shared: 0, each: blocked::buffer_values(kernel, &p).map(buffer::held_bytes) }
 }
 
 /// What a stored row of an operand is. A *line* is a row of A or a column of B.
@@ -145,12 +163,16 @@ impl<'a> Operand<'a> {
         }
     }
 
+    fn format(&self) -> Format {
+        match self.stored {
+            Stored::Plain { dtype, .. } => dtype.into(),
+            Stored::Blocks(matrix) => matrix.format(),
+        }
+    }
+
     /// Numbers that are stored together along a stored row.
     fn granule(&self) -> usize {
-        match self.stored {
-            Stored::Plain { .. } => 1,
-            Stored::Blocks(matrix) => matrix.format().granule(),
-        }
+        self.format().granule()
     }
 
     /// Where line `line` at depth `depth` is, in values from the first.
@@ -250,6 +272,10 @@ fn product(kernel: &Kernel, c: &mut [f32], c_stride: usize, p: Product<'_>) {
     } else if p.n <= thin::FEW_COLS && p.m > p.n {
         blocked::run(kernel, out.swapped(), &p.swapped());
     } else {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if kernel.tiles && amx::pays(&p) {
+            return amx::run(out, &p);
+        }
         blocked::run(kernel, out, &p);
     }
 }
