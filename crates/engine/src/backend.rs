@@ -294,6 +294,8 @@ pub trait Backend: Send + Sync {
 
     /// A cache of `rows` rows (rounded up to whole blocks of [`CACHE_BLOCK`]) of `kv_heads` heads.
     fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> Self::Cache;
+    /// Rows `from .. from + rows` become rows `to .. to + rows` as well; all three are whole blocks.
+    fn cache_copy(&self, cache: &mut Self::Cache, from: usize, to: usize, rows: usize);
     /// Attention over a cache: the pass's new rows `k, v [Tq, K, D]` become the last rows of their segments'
     /// `kv`, which are rows of the cache, and then `q, out [Tq, H, D]` attend as in [`Backend::attention`].
     ///

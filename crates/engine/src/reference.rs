@@ -18,6 +18,8 @@ pub struct Dense {
 /// Keys and values `[rows, K, D]`, rounded as they are stored.
 pub struct Cached {
     kind: CacheType,
+    /// K · D
+    width: usize,
     k: Buffer,
     v: Buffer,
 }
@@ -328,7 +330,16 @@ impl Backend for ReferenceBackend {
 
     fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> Cached {
         let zeros = || vec![0.0; rows * kv_heads * head_dim];
-        Cached { kind, k: zeros(), v: zeros() }
+        Cached { kind, width: kv_heads * head_dim, k: zeros(), v: zeros() }
+    }
+
+    fn cache_copy(&self, cache: &mut Cached, from: usize, to: usize, rows: usize) {
+        let width = cache.width;
+        for values in [&mut cache.k, &mut cache.v] {
+            for i in 0..rows * width {
+                values[to * width + i] = values[from * width + i];
+            }
+        }
     }
 
     fn attention_cached(

@@ -108,6 +108,35 @@ impl<B: Backend> KvCache<B> {
         self.slots[slot] = Slot::default();
     }
 
+    /// Give a slot another capacity where it lies; false, and nothing changes, where the next slot is in the way, or
+    /// where it would hold fewer tokens than it does.
+    pub fn resize(&mut self, slot: usize, capacity: usize) -> bool {
+        let old = self.slots[slot];
+        let new = Slot { capacity, ..old };
+        let others = self.slots.iter().filter(|other| other.capacity > 0 && other.start > old.start);
+        let limit = others.map(|other| other.start).min().unwrap_or(self.rows);
+        let fits = capacity > 0 && capacity >= old.len && new.end() <= limit;
+        if fits {
+            self.slots[slot] = new;
+        }
+        fits
+    }
+
+    /// Make `to` hold the first `len` tokens of `from`, and nothing else.
+    pub fn copy(&mut self, model: &Decoder<B>, from: usize, to: usize, len: usize) {
+        let (source, target) = (self.slots[from], self.slots[to]);
+        assert!(len <= source.len && len <= target.capacity, "{len} rows of {source:?} to {target:?}");
+        for layer in &mut self.layers {
+            model.backend.cache_copy(layer, source.start, target.start, len.next_multiple_of(CACHE_BLOCK));
+        }
+        self.slots[to].len = len;
+    }
+
+    /// Rows that a slot takes.
+    pub fn reserved_of(&self, slot: usize) -> usize {
+        self.slots[slot].rows()
+    }
+
     /// Tokens held in a slot.
     pub fn len(&self, slot: usize) -> usize {
         self.slots[slot].len
@@ -298,6 +327,35 @@ mod tests {
         assert_eq!(found[0], alone(&golden(), Side::Base, prompts[0]), "bit for bit the untouched base");
         assert_eq!(found[0], alone(&models[2], Side::Base, prompts[0]), "as the base of a tuned model");
         assert_ne!(found[1][0], alone(&base, Side::Base, prompts[1])[0]);
+    }
+
+    #[test]
+    fn a_prompt_in_long_runs_in_a_copied_or_moved_slot_gives_the_same_bits() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/model");
+        let model = Decoder::load(Arc::new(CpuBackend::new()), &folder).unwrap();
+        let prompt: Vec<u32> = (0..300).map(|i| 5 + i * 37 % 1500).collect();
+        for kind in [CacheType::F32, CacheType::F16, CacheType::Bf16] {
+            let mut cache = KvCache::arena(&model, 2000, kind);
+            let feed = |cache: &mut KvCache<_>, slot, tokens: &[u32]| {
+                model.decode_as(Side::Base, cache, &[(slot, tokens)]).unwrap().to_vec()
+            };
+            let whole = cache.reserve(301).unwrap();
+            let want = [feed(&mut cache, whole, &prompt), feed(&mut cache, whole, &[9])];
+            let parts = cache.reserve(200).unwrap();
+            for run in [0..64, 64..200] {
+                feed(&mut cache, parts, &prompt[run]);
+            }
+            let copy = cache.reserve(310).unwrap();
+            assert!(!cache.resize(parts, 301), "the next slot is in the way");
+            cache.copy(&model, parts, copy, 164);
+            assert_eq!((cache.len(copy), cache.capacity(copy)), (164, 310));
+            let found = [feed(&mut cache, copy, &prompt[164..]), feed(&mut cache, copy, &[9])];
+            assert!(found == want, "a copy, {kind:?}");
+            cache.release(copy);
+            assert!(cache.resize(parts, 301) && !cache.resize(parts, 199));
+            let found = [feed(&mut cache, parts, &prompt[200..]), feed(&mut cache, parts, &[9])];
+            assert!(found == want, "a wider slot, {kind:?}");
+        }
     }
 
     proptest! {

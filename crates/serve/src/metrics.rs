@@ -12,12 +12,14 @@ const BOUNDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 #[derive(Default)]
 pub struct Metrics {
     prompt_tokens: AtomicU64,
+    reused_tokens: AtomicU64,
     tokens: AtomicU64,
     cancelled: AtomicU64,
     refused: AtomicU64,
     running: AtomicU64,
     waiting: AtomicU64,
     cache_reserved: AtomicU64,
+    cache_kept: AtomicU64,
     cache_rows: AtomicU64,
     first_token: Histogram,
     reply: Histogram,
@@ -32,6 +34,7 @@ pub struct Load {
     pub waiting: usize,
     /// Tokens
     pub cache_reserved: usize,
+    pub cache_kept: usize,
     pub cache_rows: usize,
 }
 
@@ -78,6 +81,10 @@ impl Metrics {
         self.prompt_tokens.fetch_add(count as u64, Ordering::Relaxed);
     }
 
+    pub fn count_reused_tokens(&self, count: usize) {
+        self.reused_tokens.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
     pub fn count_token(&self) {
         self.tokens.fetch_add(1, Ordering::Relaxed);
     }
@@ -116,6 +123,7 @@ impl Metrics {
             (&self.running, from.running, to.running),
             (&self.waiting, from.waiting, to.waiting),
             (&self.cache_reserved, from.cache_reserved, to.cache_reserved),
+            (&self.cache_kept, from.cache_kept, to.cache_kept),
             (&self.cache_rows, from.cache_rows, to.cache_rows),
         ] {
             // Wraps around to what a signed sum would be.
@@ -128,6 +136,12 @@ impl Metrics {
         let mut out = String::new();
         for (name, kind, help, value) in [
             ("tolmach_prompt_tokens_total", "counter", "Tokens of prompts computed.", &self.prompt_tokens),
+            (
+                "tolmach_reused_prompt_tokens_total",
+                "counter",
+                "Tokens of prompts that were in the KV cache already.",
+                &self.reused_tokens,
+            ),
             ("tolmach_generated_tokens_total", "counter", "Tokens of replies.", &self.tokens),
             ("tolmach_cancelled_total", "counter", "Replies whose client left.", &self.cancelled),
             (
@@ -139,6 +153,12 @@ impl Metrics {
             ("tolmach_running", "gauge", "Sequences that are decoded now.", &self.running),
             ("tolmach_waiting", "gauge", "Sequences in the queue.", &self.waiting),
             ("tolmach_cache_reserved_tokens", "gauge", "Tokens reserved in KV caches.", &self.cache_reserved),
+            (
+                "tolmach_cache_kept_tokens",
+                "gauge",
+                "Tokens of earlier prompts kept in KV caches; room for others.",
+                &self.cache_kept,
+            ),
             ("tolmach_cache_tokens", "gauge", "Tokens that KV caches can hold.", &self.cache_rows),
         ] {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {}", get(value));

@@ -281,6 +281,10 @@ impl Backend for CpuBackend {
         CpuCache::new(rows, kv_heads, head_dim, kind)
     }
 
+    fn cache_copy(&self, cache: &mut CpuCache, from: usize, to: usize, rows: usize) {
+        cache.copy(from, to, rows);
+    }
+
     fn attention_cached(
         &self,
         spec: Attention,

@@ -57,7 +57,7 @@ async fn read(state: &Arc<AppState>, fields: Fields, kind: Kind) -> Result<Ask, 
 
 async fn whole(mut shape: Shape, mut replies: Replies) -> Result<Value, ApiError> {
     let mut all: Vec<WholeReply> = (0..replies.count).map(|_| WholeReply::default()).collect();
-    let mut usage = Usage { prompt: replies.prompt_tokens, completion: 0 };
+    let mut usage = Usage::of_prompt(replies.prompt_tokens);
     while let Some(piece) = replies.next().await {
         match piece {
             Piece::Text { index, text, tokens } => {
@@ -66,7 +66,7 @@ async fn whole(mut shape: Shape, mut replies: Replies) -> Result<Value, ApiError
             }
             Piece::Done { index, finish, tokens } => {
                 all[index].finish = finish;
-                usage.completion += tokens;
+                usage.add(tokens);
             }
             Piece::Failed(error) => return Err(error),
         }
@@ -94,7 +94,7 @@ enum Left {
 
 impl Chunks {
     fn new(shape: Shape, replies: Replies, include_usage: bool) -> Self {
-        let usage = include_usage.then_some(Usage { prompt: replies.prompt_tokens, completion: 0 });
+        let usage = include_usage.then_some(Usage::of_prompt(replies.prompt_tokens));
         let ready = (0..replies.count).filter_map(|index| shape.opening(index)).collect();
         Self { shape, replies, usage, ready, left: Left::Pieces }
     }
@@ -104,7 +104,7 @@ impl Chunks {
             Some(Piece::Text { index, text, tokens }) => self.shape.text(index, &text, &tokens),
             Some(Piece::Done { index, finish, tokens }) => {
                 if let Some(usage) = &mut self.usage {
-                    usage.completion += tokens;
+                    usage.add(tokens);
                 }
                 self.shape.done(index, finish)
             }

@@ -19,8 +19,16 @@ const PIECES: usize = 64;
 /// What becomes of one request's replies, in any order among them, in order within each.
 pub enum Piece {
     Text { index: usize, text: String, tokens: Vec<SpokenToken> },
-    Done { index: usize, finish: &'static str, tokens: usize },
+    Done { index: usize, finish: &'static str, tokens: Counted },
     Failed(ApiError),
+}
+
+/// Tokens of one reply.
+#[derive(Clone, Copy, Default)]
+pub struct Counted {
+    /// Of its prompt, found in the KV cache; counted with a prompt's first reply only.
+    pub cached: usize,
+    pub completion: usize,
 }
 
 /// A token with its log-probability; only where the client wants them.
@@ -79,6 +87,7 @@ pub fn start(state: &AppState, ask: &Ask) -> Result<Replies, ApiError> {
             });
             writers.push(Writer {
                 index,
+                is_first: i == 0,
                 tokenizer: Arc::clone(&ask.model.base.tokenizer),
                 stops: ask.stops.clone(),
                 prefix: ask.echo.get(p).cloned().unwrap_or_default(),
@@ -110,6 +119,8 @@ fn refused(state: &AppState, refusal: Refusal) -> ApiError {
 /// Turns one reply's tokens into text; ends, and with it the reply, once nobody reads.
 struct Writer {
     index: usize,
+    /// Of the replies to its prompt.
+    is_first: bool,
     tokenizer: Arc<Tokenizer>,
     stops: Vec<String>,
     prefix: String,
@@ -133,15 +144,15 @@ impl Writer {
     }
 
     async fn write(&mut self) -> Result<(), mpsc::error::SendError<Piece>> {
-        let Self { index, tokenizer, stops, prefix, events, out, .. } = self;
+        let Self { index, is_first, tokenizer, stops, prefix, events, out, .. } = self;
         let index = *index;
         let mut reply = ReplyText::new(tokenizer, stops);
-        let (mut count, mut unsent) = (0, Vec::new());
+        let (mut count, mut unsent) = (Counted::default(), Vec::new());
         let mut text = std::mem::take(prefix);
         let finish = loop {
             match events.recv().await {
                 Some(Event::Token(Token { id, logprobs })) => {
-                    count += 1;
+                    count.completion += 1;
                     unsent.extend(logprobs.map(|logprobs| SpokenToken { id, logprobs }));
                     let piece = reply.push(id);
                     text += &piece.text;
@@ -154,6 +165,8 @@ impl Writer {
                         return out.send(Piece::Done { index, finish: "stop", tokens: count }).await;
                     }
                 }
+                Some(Event::Reused(cached)) if *is_first => count.cached = cached,
+                Some(Event::Reused(_)) => {}
                 Some(Event::Done(Reason::Stop)) => break "stop",
                 Some(Event::Done(Reason::Length)) => break "length",
                 Some(Event::Failed(failure)) => return out.send(Piece::Failed(failed(&failure))).await,

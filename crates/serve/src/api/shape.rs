@@ -1,6 +1,6 @@
 //! The shapes of OpenAI's answers: chat completions and completions, whole and in chunks.
 
-use crate::api::replies::SpokenToken;
+use crate::api::replies::{Counted, SpokenToken};
 use crate::api::request::Ask;
 use crate::registry::now;
 use crate::text::Spelling;
@@ -39,16 +39,26 @@ pub struct WholeReply {
 
 #[derive(Clone, Copy)]
 pub struct Usage {
-    pub prompt: usize,
-    pub completion: usize,
+    prompt: usize,
+    replies: Counted,
 }
 
 impl Usage {
+    pub fn of_prompt(tokens: usize) -> Self {
+        Self { prompt: tokens, replies: Counted::default() }
+    }
+
+    pub fn add(&mut self, reply: Counted) {
+        self.replies.cached += reply.cached;
+        self.replies.completion += reply.completion;
+    }
+
     pub fn json(self) -> Value {
         json!({
             "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt + self.completion,
+            "completion_tokens": self.replies.completion,
+            "total_tokens": self.prompt + self.replies.completion,
+            "prompt_tokens_details": {"cached_tokens": self.replies.cached},
         })
     }
 }

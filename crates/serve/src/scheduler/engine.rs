@@ -1,7 +1,8 @@
 //! The loop's body: who leaves, who enters, one pass per adapter.
 
+use super::kept::{KeptPrompts, RUN};
 use super::sequence::Sequence;
-use super::{Event, Failure, Queued};
+use super::{Event, Failure, Job, Queued};
 use crate::metrics::{Load, Metrics};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use tolmach_model::{Decoder, KvCache};
 
 /// Tokens of prompts fed in one step while others decode: bounds the pause that a long prompt makes in
 /// their streams.
-const PREFILL_BESIDE: usize = 128;
+const PREFILL_BESIDE: usize = 2 * RUN;
 /// While nobody decodes.
 const PREFILL_ALONE: usize = 512;
 
@@ -21,6 +22,7 @@ pub struct Engine {
     parallel: usize,
     waiting: VecDeque<Queued>,
     running: Vec<Sequence>,
+    kept: KeptPrompts,
     metrics: Arc<Metrics>,
     /// As last told.
     load: Load,
@@ -36,7 +38,7 @@ impl Engine {
     ) -> Self {
         let cache = KvCache::arena(base, cache_rows, cache_type);
         let (waiting, running, load) = (VecDeque::new(), Vec::new(), Load::default());
-        Self { cache, parallel, waiting, running, metrics, load }
+        Self { cache, parallel, waiting, running, kept: KeptPrompts::default(), metrics, load }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -68,10 +70,12 @@ impl Engine {
     }
 
     fn tell_load(&mut self) {
+        let kept = self.kept.rows(&self.cache);
         let load = Load {
             running: self.running.len(),
             waiting: self.waiting.len(),
-            cache_reserved: self.cache.reserved(),
+            cache_reserved: self.cache.reserved() - kept,
+            cache_kept: kept,
             cache_rows: self.cache.rows(),
         };
         self.metrics.shift_load(&self.load, &load);
@@ -105,10 +109,10 @@ impl Engine {
     }
 
     fn leave_ended(&mut self) {
-        let (cache, metrics) = (&mut self.cache, &self.metrics);
+        let (cache, kept, metrics) = (&mut self.cache, &mut self.kept, &self.metrics);
         self.running.retain(|sequence| {
             if sequence.ended {
-                cache.release(sequence.slot);
+                kept.keep(cache, sequence.slot, sequence.keepable(), &sequence.job().model);
                 metrics.observe_reply(sequence.since().elapsed().as_secs_f64());
             }
             !sequence.ended
@@ -118,13 +122,16 @@ impl Engine {
     /// Admit waiting sequences in their order, as far as the cache has room: a large one is not overtaken, or
     /// it might wait forever.
     fn let_in(&mut self) {
+        self.kept.drop_orphans(&mut self.cache);
         while self.running.len() < self.parallel
             && let Some(next) = self.waiting.front()
         {
             // The last token of a reply is never fed.
-            let rows = next.job.prompt.len() + next.job.max_new_tokens - 1;
-            let Some(slot) = self.cache.reserve(rows) else { return };
-            self.running.extend(self.waiting.pop_front().map(|queued| Sequence::new(queued, slot)));
+            let Job { prompt, max_new_tokens, model, .. } = &next.job;
+            let rows = prompt.len() + max_new_tokens - 1;
+            let Some((slot, reused)) = self.kept.place(&mut self.cache, prompt, model, rows) else { return };
+            self.metrics.count_reused_tokens(reused);
+            self.running.extend(self.waiting.pop_front().map(|queued| Sequence::new(queued, slot, reused)));
         }
     }
 
@@ -136,7 +143,7 @@ impl Engine {
             if sequence.first_token.is_some() {
                 return 1;
             }
-            let count = sequence.pending().min(budget);
+            let count = sequence.run(budget);
             budget -= count;
             count
         };

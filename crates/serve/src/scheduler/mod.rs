@@ -5,10 +5,14 @@
 //! gone, lets waiting ones in, and feeds every running one its next token, or the next run of its prompt.
 //! One pass serves all sequences of one adapter; the adapters take turns within a step.
 //!
+//! The rows of a prompt stay in the cache after its reply, as long as nobody needs the room, for the next turn of
+//! its conversation (`kept.rs`).
+//!
 //! A reply may depend on what else is decoded at that time in its last bits: a product of few rows sums
 //! in another order than one of many. The same request alone gives the same reply.
 
 mod engine;
+mod kept;
 mod sequence;
 
 use crate::metrics::Metrics;
@@ -69,6 +73,8 @@ pub struct Job {
 /// What becomes of a job, in order.
 #[derive(Debug)]
 pub enum Event {
+    /// So many tokens of the prompt were in the cache already; before the first token, if at all.
+    Reused(usize),
     Token(Token),
     /// The reply is whole; nothing follows.
     Done(Reason),

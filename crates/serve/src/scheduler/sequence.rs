@@ -1,5 +1,6 @@
 //! One sequence in the cache: what was fed, what comes next, what was said.
 
+use super::kept::RUN;
 use super::{Event, Job, Logprobs, Queued, Reason, Token};
 use crate::metrics::Metrics;
 use std::time::Instant;
@@ -12,6 +13,10 @@ pub struct Sequence {
     tokens: Vec<u32>,
     /// How many of `tokens` the cache holds.
     fed: usize,
+    /// How many of those were there before, from another reply.
+    reused: usize,
+    /// How many may serve another reply, see [`KeptPrompts`](super::kept::KeptPrompts).
+    keepable: usize,
     sampler: Sampler,
     /// Tokens of the reply.
     said: usize,
@@ -21,10 +26,13 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    pub fn new(mut queued: Queued, slot: usize) -> Self {
+    /// In a slot that holds the first `reused` tokens of its prompt.
+    pub fn new(mut queued: Queued, slot: usize, reused: usize) -> Self {
         let tokens = std::mem::take(&mut queued.job.prompt);
         let sampler = Sampler::new(queued.job.sampling.clone());
-        Self { queued, slot, tokens, fed: 0, sampler, said: 0, first_token: None, ended: false }
+        let (fed, keepable) = (reused, reused);
+        let (said, first_token, ended) = (0, None, false);
+        Self { queued, slot, tokens, fed, reused, keepable, sampler, said, first_token, ended }
     }
 
     pub fn job(&self) -> &Job {
@@ -45,8 +53,25 @@ impl Sequence {
         &self.tokens[self.fed..self.fed + count]
     }
 
+    /// How many of them, with room for `budget`: a run of at least [`RUN`], and as many left or none, if that can be.
+    pub fn run(&self, budget: usize) -> usize {
+        let pending = self.pending();
+        match pending.min(budget) {
+            count if count == pending || pending < 2 * RUN => count,
+            count => count.min(pending - RUN),
+        }
+    }
+
+    /// Tokens that the cache holds and that may serve another reply.
+    pub fn keepable(&self) -> &[u32] {
+        &self.tokens[..self.keepable]
+    }
+
     /// A pass has fed `count` tokens; true where logits for the next token came of it.
     pub fn feed(&mut self, count: usize) -> bool {
+        if count >= RUN && self.keepable == self.fed {
+            self.keepable += count;
+        }
         self.fed += count;
         self.fed == self.tokens.len()
     }
@@ -54,6 +79,9 @@ impl Sequence {
     /// Draw the next token from logits `[V]` and send it.
     pub fn advance(&mut self, logits: &[f32], metrics: &Metrics) {
         let job = &self.queued.job;
+        if self.said == 0 && self.reused > 0 {
+            let _ = job.events.send(Event::Reused(self.reused));
+        }
         let id = self.sampler.next(logits, &self.tokens);
         if !job.ignore_eos && job.model.base.tokenizer.eos_ids().contains(&id) {
             return self.end(Event::Done(Reason::Stop));

@@ -5,3 +5,4 @@
 mod common;
 mod openai;
 mod routes;
+mod turns;

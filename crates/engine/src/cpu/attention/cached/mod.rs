@@ -51,6 +51,19 @@ impl CpuCache {
         };
         Self { heads, dim, rows, stored }
     }
+
+    /// See [`crate::Backend::cache_copy`].
+    pub fn copy(&mut self, from: usize, to: usize, rows: usize) {
+        let shape = Shape { heads: self.heads, dim: self.dim, rows: self.rows };
+        let whole = [from, to, rows].iter().all(|n| n.is_multiple_of(CACHE_BLOCK));
+        assert!(whole && from.max(to) + rows <= shape.rows, "rows {from} to {to}, {rows} of {}", shape.rows);
+        match &mut self.stored {
+            Stored::F32(both) => both.iter_mut().for_each(|x| shape.copy(x, from, to, rows)),
+            Stored::F16(both) | Stored::Bf16(both) => {
+                both.iter_mut().for_each(|x| shape.copy(x, from, to, rows));
+            }
+        }
+    }
 }
 
 /// The rows of a pass: `q [Tq, H, D]`, `k, v [Tq, K, D]`.
@@ -86,6 +99,14 @@ impl Shape {
     /// Where the area of a head begins.
     fn area(self, head: usize) -> usize {
         head * self.rows * self.dim
+    }
+
+    /// Whole blocks of rows lie together, transposed or not.
+    fn copy<T: Copy>(self, values: &mut [T], from: usize, to: usize, rows: usize) {
+        for head in 0..self.heads {
+            let at = self.area(head) + from * self.dim;
+            values.copy_within(at..at + rows * self.dim, self.area(head) + to * self.dim);
+        }
     }
 }
 
