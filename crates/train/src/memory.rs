@@ -9,7 +9,7 @@ use crate::evaluate::largest_micro_batch;
 use crate::limit::{MemoryLimit, shown};
 use crate::plan::TrainPlan;
 use std::collections::HashSet;
-use tolmach_engine::cpu::gemm::{Packing, packing};
+use tolmach_engine::cpu::gemm::packing_bytes;
 use tolmach_engine::cpu::{attention_bytes, logits_bytes};
 use tolmach_engine::{BlockType, CpuBackend, Dtype};
 use tolmach_model::{BatchSize, Config, Shape, Trained};
@@ -194,12 +194,11 @@ impl Footprint<'_> {
         if head || (embedding && self.shape.config.tie_word_embeddings) {
             products.push((v, c, logits));
         }
-        let buffers: Vec<_> = products.into_iter().map(|(m, n, k)| packing(m, n, k)).collect();
-        let most = |bytes: fn(&Packing) -> usize| buffers.iter().map(bytes).max().unwrap_or(0);
-        let (shared, each) = (most(|p| p.shared), most(|p| p.each[0]) + most(|p| p.each[1]));
+        let buffers = products.into_iter().map(|(m, n, k)| packing_bytes(m, n, k));
+        let [common, own] = buffers.fold([0, 0], |[a, b], [c, d]| [a.max(c), b.max(d)]);
         let Config { num_attention_heads, num_key_value_heads, head_dim, .. } = *self.shape.config;
         let attention = attention_bytes(t, head_dim, num_attention_heads / num_key_value_heads);
-        (shared + self.threads * (each + attention)) as u64
+        (self.threads * (common + own + attention)) as u64
     }
 
     /// Bytes on disk while the state is replaced: the old one, the new one, and the result beside them.

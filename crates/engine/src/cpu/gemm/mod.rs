@@ -90,29 +90,20 @@ pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b
     product(Kernel::chosen(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
 }
 
-/// Bytes of packing buffers that stay after a product.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Packing {
-    /// In one thread.
-    pub shared: usize,
-    /// In each thread, in two buffers.
-    pub each: [usize; 2],
-}
-
-/// What a product `[m, k] · [k, n]` with many rows of both takes beside its operands.
-pub fn packing(m: usize, n: usize, k: usize) -> Packing {
+/// Bytes of the packing buffers that each thread holds after a product `[m, k] · [k, n]` with many rows of
+/// both: what it takes beside its operands.
+pub fn packing_bytes(m: usize, n: usize, k: usize) -> [usize; 2] {
     if m == 0 || n == 0 || k == 0 {
-        return Packing::default();
+        return [0, 0];
     }
     let (a, b) = (Operand::new(&[], Layout::Lines, k), Operand::new(&[], Layout::Lines, k));
     let p = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
     let kernel = Kernel::chosen();
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if kernel.tiles && amx::pays(&p) {
-        let [shared, each] = amx::buffer_bytes(&p).map(|n| buffer::held_bytes(n / size_of::<f32>()));
-        return Packing { shared, each: [each, 0] };
+        return [buffer::held_bytes(amx::buffer_bytes(&p) / size_of::<f32>()), 0];
     }
-    Packing { shared: 0, each: blocked::buffer_values(kernel, &p).map(buffer::held_bytes) }
+    blocked::buffer_values(kernel, &p).map(buffer::held_bytes)
 }
 
 /// What a stored row of an operand is. A *line* is a row of A or a column of B.

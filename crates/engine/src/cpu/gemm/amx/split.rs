@@ -60,6 +60,31 @@ pub unsafe fn pack(operand: &Operand<'_>, to: For, lines: Range<usize>, depths: 
     }
 }
 
+/// Ask for the `part`-th of `parts` parts of what [`pack`] will read, into the second-level cache.
+pub fn prefetch(
+    operand: &Operand<'_>,
+    lines: &Range<usize>,
+    depths: &Range<usize>,
+    part: usize,
+    parts: usize,
+) {
+    let Stored::Plain { bytes, dtype } = operand.stored else {
+        return; // decoding takes longer than fetching
+    };
+    let (rows, cols) = if operand.layout == Layout::Lines { (lines, depths) } else { (depths, lines) };
+    if cols.is_empty() {
+        return;
+    }
+    let size = dtype.size();
+    for row in rows.start + rows.len() * part / parts..rows.start + rows.len() * (part + 1) / parts {
+        let from = bytes.as_ptr().wrapping_add((row * operand.stride + cols.start) * size);
+        for line in (0..cols.len() * size + from.addr() % 64).step_by(64) {
+            // SAFETY: any address may be asked for.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
+        }
+    }
+}
+
 /// Numbers that are stored one by one.
 struct Source {
     start: *const u8,
