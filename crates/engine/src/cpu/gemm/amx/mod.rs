@@ -44,14 +44,12 @@ const BLOCK: usize = 128;
 /// too. A multiple of every block.
 const CHAIN: usize = 1024;
 
-/// Whether the tile unit is faster than f32 multiply-adds; by the shape only.
+/// Whether the tile unit is faster than f32 multiply-adds; by the shape only. In cycles, about, as measured.
 pub fn pays(p: &Product<'_>) -> bool {
-    let products = products(split::parts(p.b.format()));
     let padded = p.m.next_multiple_of(LINES) * p.n.next_multiple_of(LINES) * p.k.next_multiple_of(DEPTHS);
-    // In multiply-adds of f32, of which a processor does 16 to 32 where it does 512 of bf16.
-    let tiles = padded * products / 12;
-    let packed = 8 * p.k * (p.m + p.n) + 4 * p.m * p.n;
-    tiles + packed < p.m * p.n * p.k
+    let tiles = padded * products(split::parts(p.b.format())) / 340;
+    let (packed, stored) = ((p.m + p.n) * p.k, p.m * p.n);
+    tiles + 3 * packed / 2 + 3 * stored / 2 < p.m * p.n * p.k / 26 + packed + stored / 2
 }
 
 /// Products of parts: of three parts of A with those of B.
@@ -115,13 +113,13 @@ impl Grid {
 
     /// Cycles of the longest thread, about.
     fn time(&self, k: usize, threads: usize) -> usize {
-        /// Cycles for two panels over a depth and a product of parts; to pack a panel over a depth, of each part.
-        const MULTIPLY: usize = 2;
-        const PACK: usize = 12;
+        /// Cycles for two panels over a depth and a product of parts; to pack a panel over a depth.
+        const MULTIPLY: usize = 3;
+        const PACK: usize = 48;
         /// Cycles to store the sums of two panels.
-        const STORE: usize = 1000;
+        const STORE: usize = 1500;
         let (r, c) = (self.rows, self.cols);
-        let depth = r * c * MULTIPLY * products(self.parts) + PACK * (PARTS * r + self.parts * c);
+        let depth = r * c * MULTIPLY * products(self.parts) + PACK * (r + c);
         self.tasks().div_ceil(threads) * (k * depth + STORE * r * c)
     }
 

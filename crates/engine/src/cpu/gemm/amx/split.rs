@@ -60,31 +60,6 @@ pub unsafe fn pack(operand: &Operand<'_>, to: For, lines: Range<usize>, depths: 
     }
 }
 
-/// Ask for the `part`-th of `parts` parts of what [`pack`] will read, into the second-level cache.
-pub fn prefetch(
-    operand: &Operand<'_>,
-    lines: &Range<usize>,
-    depths: &Range<usize>,
-    part: usize,
-    parts: usize,
-) {
-    let Stored::Plain { bytes, dtype } = operand.stored else {
-        return; // decoding takes longer than fetching
-    };
-    let (rows, cols) = if operand.layout == Layout::Lines { (lines, depths) } else { (depths, lines) };
-    if cols.is_empty() {
-        return;
-    }
-    let size = dtype.size();
-    for row in rows.start + rows.len() * part / parts..rows.start + rows.len() * (part + 1) / parts {
-        let from = bytes.as_ptr().wrapping_add((row * operand.stride + cols.start) * size);
-        for line in (0..cols.len() * size + from.addr() % 64).step_by(64) {
-            // SAFETY: any address may be asked for.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line).cast()) };
-        }
-    }
-}
-
 /// Numbers that are stored one by one.
 struct Source {
     start: *const u8,
@@ -138,27 +113,49 @@ unsafe fn pack_plain(src: &Source, to: For, lines: usize, depth: usize, dst: *mu
     let steps = depth.div_ceil(DEPTHS);
     let parts = parts(src.dtype.into());
     let strips = lines.div_ceil(LINES);
-    for strip in 0..strips {
+    let block = |strip: usize, step: usize| {
         let width = if strip % 2 == 0 && strip + 1 == strips { 1 } else { 2 };
         let panel = dst.wrapping_add(strip / 2 * 2 * steps * parts * TILE);
-        for step in 0..steps {
-            // Parts lie in the order in which they are read, see `tile.rs`.
-            let (first, part) = if to == For::A { (parts - 1, -1) } else { (0, 1) };
-            let block = Block {
-                src: src.at(strip * LINES, step * DEPTHS),
-                stride: src.stride,
-                lines: LINES.min(lines - strip * LINES),
-                depths: DEPTHS.min(depth - step * DEPTHS),
-                dst: panel.wrapping_add(((step * parts + first) * width + strip % 2) * TILE),
-                part: part * (width * TILE) as isize,
-            };
-            // SAFETY: by this function's contract.
-            unsafe {
-                match (src.layout, to) {
-                    (Layout::Lines, For::A) => block.along::<false>(src.dtype),
-                    (Layout::Lines, For::B) => block.along::<true>(src.dtype),
-                    (Layout::Depths, For::B) => block.across::<false>(src.dtype),
-                    (Layout::Depths, For::A) => block.across::<true>(src.dtype),
+        // Parts lie in the order in which they are read, see `tile.rs`.
+        let (first, part) = if to == For::A { (parts - 1, -1) } else { (0, 1) };
+        Block {
+            src: src.at(strip * LINES, step * DEPTHS),
+            stride: src.stride,
+            lines: LINES.min(lines - strip * LINES),
+            depths: DEPTHS.min(depth - step * DEPTHS),
+            dst: panel.wrapping_add(((step * parts + first) * width + strip % 2) * TILE),
+            part: part * (width * TILE) as isize,
+        }
+    };
+    // Along the stored rows, as they lie in memory.
+    match src.layout {
+        Layout::Lines => {
+            for strip in 0..strips {
+                for step in 0..steps {
+                    let block = block(strip, step);
+                    block.ask_ahead(LINES, DEPTHS * src.dtype.size());
+                    // SAFETY: by this function's contract.
+                    unsafe {
+                        match to {
+                            For::A => block.along::<false>(src.dtype),
+                            For::B => block.along::<true>(src.dtype),
+                        }
+                    }
+                }
+            }
+        }
+        Layout::Depths => {
+            for step in 0..steps {
+                for strip in 0..strips {
+                    let block = block(strip, step);
+                    block.ask_ahead(DEPTHS, LINES * src.dtype.size());
+                    // SAFETY: likewise.
+                    unsafe {
+                        match to {
+                            For::A => block.across::<true>(src.dtype),
+                            For::B => block.across::<false>(src.dtype),
+                        }
+                    }
                 }
             }
         }
@@ -189,6 +186,18 @@ struct Block {
 type Row = __m512i;
 
 impl Block {
+    /// Ask for the `bytes` of as many stored rows again: visits to a row are too short for the processor to foresee
+    /// the next.
+    #[inline(always)]
+    fn ask_ahead(&self, rows: usize, bytes: usize) {
+        for row in rows..2 * rows {
+            for at in (0..bytes).step_by(64) {
+                // SAFETY: any address may be asked for.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(self.src.wrapping_add(row * self.stride + at).cast()) };
+            }
+        }
+    }
+
     /// From stored rows that run along the depth.
     ///
     /// # Safety
