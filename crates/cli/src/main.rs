@@ -50,8 +50,14 @@ enum Command {
     Doctor(commands::doctor::Args),
 }
 
+/// `0`: large matrix products do without the processor's tile unit, for comparisons and in case of doubt.
+const TILES: &str = "TOLMACH_TILES";
+
 fn main() -> ExitCode {
     let cli = Cli::parse(); // clap itself exits with 2 on a usage error
+    if std::env::var_os(TILES).is_some_and(|value| value == "0") {
+        tolmach_engine::cpu::gemm::allow_tiles(false);
+    }
     let ui = ui::Ui::new(&cli.ui);
     let result = match cli.command {
         Command::Demo(args) => commands::demo::run(args, &ui),

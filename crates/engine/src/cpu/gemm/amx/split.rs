@@ -114,7 +114,7 @@ unsafe fn pack_plain(src: &Source, to: For, lines: usize, depth: usize, dst: *mu
     let parts = parts(src.dtype.into());
     let strips = lines.div_ceil(LINES);
     let block = |strip: usize, step: usize| {
-        let width = if strip % 2 == 0 && strip + 1 == strips { 1 } else { 2 };
+        let width = if strip.is_multiple_of(2) && strip + 1 == strips { 1 } else { 2 };
         let panel = dst.wrapping_add(strip / 2 * 2 * steps * parts * TILE);
         // Parts lie in the order in which they are read, see `tile.rs`.
         let (first, part) = if to == For::A { (parts - 1, -1) } else { (0, 1) };
