@@ -329,6 +329,25 @@ fn one_thread_and_two_give_the_same_bytes() {
 }
 
 #[test]
+fn a_profile_tells_where_all_the_time_went_and_changes_no_byte() {
+    let place = Place::new();
+    assert!(place.json(&with(&["-o", "plain"])).get("profile").is_none(), "not asked for");
+    let output = place.run(&with(&["-o", "told", "--profile", "--json"]));
+    let told = stderr(&output);
+    assert!(told.contains("GFLOP/s of useful arithmetic"), "{told}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let profile = &summary["profile"];
+    let parts = profile["parts"].as_array().unwrap();
+    let sum: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "all shares make {sum}");
+    for part in &parts[..parts.len() - 1] {
+        assert!(part["milliseconds"].as_f64().unwrap() > 0.0, "{part}");
+    }
+    assert!(profile["share_of_product_rate"].as_f64().unwrap() > 0.0);
+    assert_eq!(place.adapter("plain"), place.adapter("told"));
+}
+
+#[test]
 fn a_finished_adapter_is_not_overwritten_unasked() {
     let place = Place::new();
     let first = place.json(&with(&["-o", "out"]));

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 use tolmach_engine::{
-    AdamW, Attention, Backend, CpuBackend, Dims, Dropout, Dtype, FrozenMatrix, Mat, Out, RopeDirection,
-    Segment, random,
+    AdamW, Attention, Backend, CpuBackend, Dims, Dropout, Dtype, FrozenMatrix, LoraBackward, LoraIn, LoraOut,
+    Mat, Out, RopeDirection, Segment, random,
 };
 
 const LAYERS: usize = 30;
@@ -134,6 +134,45 @@ impl Bench {
                 b.linear_backward_input(&y, Mat::Dense(&b_), up, 1e-6, Out::Set, &mut mid);
                 b.linear_backward_weight(&mid, &x, down, 1e-6, &mut a);
                 b.linear_backward_input(&mid, Mat::Dense(&a), down, 1e-6, Out::Add, &mut x);
+            });
+        }
+        let groups: [(&str, usize, &[usize]); 4] =
+            [("q, k, v", C, &[C, K * D, K * D]), ("o", C, &[C]), ("gate, up", C, &[F, F]), ("down", F, &[C])];
+        for (name, inputs, outputs) in groups {
+            let mut dx = noise(T * inputs);
+            let x = noise(T * inputs);
+            let mut us: Vec<_> = outputs.iter().map(|_| noise(T * R)).collect();
+            let mut ys: Vec<_> = outputs.iter().map(|o| noise(T * o)).collect();
+            let matrices: Vec<_> = outputs.iter().map(|o| [noise(R * inputs), noise(o * R)]).collect();
+            let mut gradients = Vec::new();
+            outputs.iter().for_each(|o| gradients.push([noise(R * inputs), noise(o * R)]));
+            self.time(&format!("lora in {name}"), Part::Product, LAYERS, |b| {
+                let mut branches: Vec<_> =
+                    matrices.iter().zip(&mut us).map(|([a, _], u)| LoraIn { a, rank: R, u }).collect();
+                b.lora_in(&x, T, inputs, &mut branches);
+            });
+            self.time(&format!("lora out {name}"), Part::Product, LAYERS, |b| {
+                for (((y, u), [_, b_]), &outputs) in ys.iter_mut().zip(&us).zip(&matrices).zip(outputs) {
+                    b.lora_out(T, &LoraOut { b: b_, rank: R, outputs, scaling: 1e-6, u }, y);
+                }
+            });
+            let mut du = noise(CpuBackend::lora_scratch(T, &vec![R; outputs.len()]));
+            self.time(&format!("lora backward, group {name}"), Part::Product, LAYERS, |b| {
+                let parts = matrices.iter().zip(&us).zip(&ys).zip(&mut gradients).zip(outputs);
+                let mut branches: Vec<_> = parts
+                    .map(|(((([a, b], u), dy), [da, db]), &outputs)| LoraBackward {
+                        a,
+                        b,
+                        rank: R,
+                        outputs,
+                        scaling: 1e-6,
+                        u,
+                        dy,
+                        da,
+                        db,
+                    })
+                    .collect();
+                b.lora_backward(&x, T, inputs, &mut branches, &mut du, Some((Out::Add, &mut dx)));
             });
         }
     }

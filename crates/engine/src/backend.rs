@@ -7,6 +7,7 @@
 //! Results do not depend on the number of threads: every sum has one order.
 
 use crate::FrozenMatrix;
+use crate::lora::{self, LoraBackward, LoraIn, LoraOut};
 use std::ops::Range;
 
 /// A weight operand: `[rows, cols]`, row-major.
@@ -246,6 +247,34 @@ pub trait Backend: Send + Sync {
         alpha: f64,
         dw: &mut Self::Buffer,
     );
+
+    // ---- LoRA branches (Hu et al. 2021), see [`crate::LoraIn`] ----
+
+    /// Sets `u [rows, R] = x [rows, inputs] · aᵀ` of all branches that read one `x`.
+    fn lora_in(&self, x: &Self::Buffer, rows: usize, inputs: usize, branches: &mut [LoraIn<Self>]) {
+        lora::lora_in(self, x, rows, inputs, branches);
+    }
+    /// `y [rows, O] += scaling · u bᵀ`.
+    fn lora_out(&self, rows: usize, branch: &LoraOut<Self>, y: &mut Self::Buffer) {
+        lora::lora_out(self, rows, branch, y);
+    }
+    /// Backward of both, for all branches that read one `x`: adds to `da` and `db`, and sets or adds to
+    /// `dx [rows, inputs]`. `du` is scratch memory of [`Backend::lora_scratch`] values.
+    fn lora_backward(
+        &self,
+        x: &Self::Buffer,
+        rows: usize,
+        inputs: usize,
+        branches: &mut [LoraBackward<Self>],
+        du: &mut Self::Buffer,
+        dx: Option<(Out, &mut Self::Buffer)>,
+    ) {
+        lora::lora_backward(self, x, rows, inputs, branches, du, dx);
+    }
+    /// Values of scratch memory that a backward needs, over so many rows and branches of these ranks.
+    fn lora_scratch(rows: usize, ranks: &[usize]) -> usize {
+        rows * ranks.iter().copied().max().unwrap_or(0)
+    }
 
     // ---- rotary position embedding (Su et al. 2021), Hugging Face's half-split layout ----
 

@@ -15,6 +15,7 @@ mod backend;
 mod blocks;
 pub mod cpu;
 mod frozen;
+mod lora;
 pub mod random;
 pub mod reference;
 
@@ -24,4 +25,5 @@ pub use backend::{
 pub use blocks::BlockType;
 pub use cpu::{Activations, CpuBackend};
 pub use frozen::{Dtype, Format, FrozenMatrix, StorageError};
+pub use lora::{LoraBackward, LoraIn, LoraOut};
 pub use reference::ReferenceBackend;

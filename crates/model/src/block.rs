@@ -10,6 +10,7 @@ pub use buffers::{BlockRows, Branches, Kept, Scratch, ScratchSize};
 pub use narrow::Narrow;
 
 use crate::config::Config;
+use crate::linear::group::{self, Backward, Forward};
 use crate::linear::{Linear, Pass};
 use crate::parameter::{NormWeight, Parameter};
 use tolmach_engine::{Attention, Backend, Out, RopeDirection, Segment};
@@ -123,16 +124,20 @@ impl<B: Backend> Block<B> {
         let Kept { q, k, v, attn, lse, u, .. } = kept;
         let w = &self.input_layernorm.parameter.value;
         b.rms_norm(x, w, config.rms_norm_eps, t, config.hidden_size, norm);
-        self.q_proj.forward(b, ctx.pass, site, norm, t, Out::Set, q, &mut u[0], linear);
-        self.k_proj.forward(b, ctx.pass, site + 1, norm, t, Out::Set, k, &mut u[1], linear);
-        self.v_proj.forward(b, ctx.pass, site + 2, norm, t, Out::Set, v, &mut u[2], linear);
+        let [of_q, of_k, of_v, of_o, ..] = u;
+        let layers = [
+            Forward { layer: &self.q_proj, y: q, branch: of_q },
+            Forward { layer: &self.k_proj, y: k, branch: of_k },
+            Forward { layer: &self.v_proj, y: v, branch: of_v },
+        ];
+        group::forward(b, (ctx.pass, site), norm, t, layers, linear);
         b.rope(q, ctx.rope, t, h, d, RopeDirection::Forward);
         b.rope(k, ctx.rope, t, kh, d, RopeDirection::Forward);
         match cache {
             None => b.attention(ctx.attention(), q, k, v, attn, lse),
             Some(cache) => b.attention_cached(ctx.attention(), q, k, v, cache, attn),
         }
-        self.o_proj.forward(b, ctx.pass, site + 3, attn, t, Out::Add, x, &mut u[3], linear);
+        self.o_proj.forward(b, ctx.pass, site + 3, attn, t, Out::Add, x, of_o, linear);
     }
 
     fn attention_backward(
@@ -165,13 +170,13 @@ impl<B: Backend> Block<B> {
         let (w, dw) = self.input_layernorm.split();
         b.rms_norm(x_in, w, config.rms_norm_eps, t, config.hidden_size, norm);
         let below = need_dx || dw.is_some();
-        let parts: [(&mut Linear<B>, &B::Buffer); 3] =
-            [(&mut self.q_proj, &*dq), (&mut self.k_proj, &*dk), (&mut self.v_proj, &*dv)];
-        for (i, (layer, dy)) in parts.into_iter().enumerate() {
-            let to = if i == 0 { Out::Set } else { Out::Add };
-            let dn = below.then_some((to, &mut *dnorm));
-            layer.backward(b, ctx.pass, site + i as u64, norm, &u[i], dy, t, dn, linear);
-        }
+        let layers = [
+            Backward { layer: &mut self.q_proj, branch: &u[0], dy: dq },
+            Backward { layer: &mut self.k_proj, branch: &u[1], dy: dk },
+            Backward { layer: &mut self.v_proj, branch: &u[2], dy: dv },
+        ];
+        let dn = below.then_some((Out::Set, &mut *dnorm));
+        group::backward(b, (ctx.pass, site), norm, t, layers, dn, linear);
         if below {
             b.rms_norm_backward(x_in, w, config.rms_norm_eps, t, config.hidden_size, dnorm, dx, dw);
         }
@@ -214,8 +219,12 @@ impl<B: Backend> Block<B> {
         let Kept { gate, up, u, .. } = kept;
         let w = &self.post_attention_layernorm.parameter.value;
         b.rms_norm(x, w, config.rms_norm_eps, t, config.hidden_size, norm);
-        self.gate_proj.forward(b, ctx.pass, site + 4, norm, t, Out::Set, gate, &mut u[4], linear);
-        self.up_proj.forward(b, ctx.pass, site + 5, norm, t, Out::Set, up, &mut u[5], linear);
+        let [_, _, _, _, of_gate, of_up, _] = u;
+        let layers = [
+            Forward { layer: &self.gate_proj, y: gate, branch: of_gate },
+            Forward { layer: &self.up_proj, y: up, branch: of_up },
+        ];
+        group::forward(b, (ctx.pass, site + 4), norm, t, layers, linear);
         b.swiglu(gate, up, t * config.intermediate_size, h);
     }
 
@@ -236,10 +245,12 @@ impl<B: Backend> Block<B> {
         b.swiglu_backward(gate, up, len, dh, dgate, dup);
         let (w, dw) = self.post_attention_layernorm.split();
         b.rms_norm(x_mid, w, config.rms_norm_eps, t, config.hidden_size, norm);
+        let layers = [
+            Backward { layer: &mut self.gate_proj, branch: &u[4], dy: dgate },
+            Backward { layer: &mut self.up_proj, branch: &u[5], dy: dup },
+        ];
         let dn = Some((Out::Set, &mut *dnorm));
-        self.gate_proj.backward(b, ctx.pass, site + 4, norm, &u[4], dgate, t, dn, linear);
-        let dn = Some((Out::Add, &mut *dnorm));
-        self.up_proj.backward(b, ctx.pass, site + 5, norm, &u[5], dup, t, dn, linear);
+        group::backward(b, (ctx.pass, site + 4), norm, t, layers, dn, linear);
         b.rms_norm_backward(x_mid, w, config.rms_norm_eps, t, config.hidden_size, dnorm, dx, dw);
     }
 

@@ -238,9 +238,8 @@ impl<B: Backend> Decoder<B> {
 
     fn pass_buffers(&self, rows: usize, branches: Branches) -> PassBuffers<B> {
         let (b, c) = (&*self.backend, self.config.hidden_size);
-        let max_rank = branches.ranks.into_iter().max().unwrap_or(0);
-        let dora = branches.dora;
-        let scratch = ScratchSize { rows, narrow: 0, max_rank, backward: false, dropout: false, dora };
+        let Branches { ranks, dora } = branches;
+        let scratch = ScratchSize { rows, narrow: 0, ranks, backward: false, dropout: false, dora };
         PassBuffers {
             rows,
             branches,

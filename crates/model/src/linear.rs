@@ -3,11 +3,12 @@
 //! Legend: T rows · I inputs · O outputs · R rank. W `[O, I]`, A `[R, I]`, B `[O, R]`.
 
 mod dora;
+pub mod group;
 
 pub use dora::{Dora, MAGNITUDE};
 
 use crate::parameter::{Parameter, Side, Weight};
-use tolmach_engine::{Backend, Dims, Dropout, Mat, Out, random};
+use tolmach_engine::{Backend, Dims, Dropout, LoraIn, LoraOut, Out, random};
 
 /// The two low-rank matrices of one layer.
 pub struct Lora<B: Backend> {
@@ -59,7 +60,7 @@ pub struct LinearScratch<B: Backend> {
     dropped: B::Buffer,
     /// The gradient of dropout(x), same size.
     dropped_grad: B::Buffer,
-    /// Gradient of u = x Aᵀ, `[T, R]`.
+    /// Gradients of u = x Aᵀ of all layers that read one input, see [`Backend::lora_scratch`].
     du: B::Buffer,
     /// Gradient of DoRA's z, `[T, widest output]`.
     dz: B::Buffer,
@@ -71,7 +72,8 @@ pub struct LinearScratchSize {
     pub rows: usize,
     /// Of all layers' inputs and outputs
     pub widest: usize,
-    pub max_rank: usize,
+    /// Of the seven layers of a block
+    pub ranks: [usize; 7],
     /// Whether a dropout will run
     pub dropout: bool,
     /// Whether a backward of DoRA will run
@@ -94,9 +96,13 @@ impl<B: Backend> LinearScratch<B> {
         [&self.dropped, &self.dropped_grad, &self.du, &self.dz]
     }
 
-    fn sizes(LinearScratchSize { rows, widest, max_rank, dropout, dora }: LinearScratchSize) -> [usize; 4] {
+    fn sizes(LinearScratchSize { rows, widest, ranks, dropout, dora }: LinearScratchSize) -> [usize; 4] {
         let wide = |needed: bool| if needed { rows * widest } else { 0 };
-        [wide(dropout), wide(dropout), rows * max_rank, wide(dora)]
+        let [q, k, v, o, gate, up, down] = ranks;
+        let groups = [&[q, k, v][..], &[o], &[gate, up], &[down]];
+        let groups = groups.into_iter().filter(|ranks| ranks.iter().any(|&rank| rank > 0));
+        let du = groups.map(|ranks| B::lora_scratch(rows, ranks)).max().unwrap_or(0);
+        [wide(dropout), wide(dropout), du, wide(dora)]
     }
 }
 
@@ -131,9 +137,16 @@ impl<B: Backend> Linear<B> {
         }
         backend.linear(x, self.weight.mat(pass.side), self.dims(rows), 1.0, to, y);
         self.branch(backend, pass, site, x, rows, branch, scratch);
-        let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
-        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
-        backend.linear(&branch.u, Mat::Dense(&lora.b.value), out_of, lora.scaling, Out::Add, y);
+        if pass.side == Side::Tuned {
+            self.lora_out(backend, rows, &branch.u, y);
+        }
+    }
+
+    /// Adds the branch's second half, s · u Bᵀ, to `y [T, O]`.
+    fn lora_out(&self, backend: &B, rows: usize, u: &B::Buffer, y: &mut B::Buffer) {
+        let Some(lora) = &self.lora else { return };
+        let (b, rank, outputs, scaling) = (&lora.b.value, lora.rank, self.outputs, lora.scaling);
+        backend.lora_out(rows, &LoraOut { b, rank, outputs, scaling, u }, y);
     }
 
     /// The part of [`Linear::forward`] that the backward reads.
@@ -148,7 +161,6 @@ impl<B: Backend> Linear<B> {
         scratch: &mut LinearScratch<B>,
     ) {
         let Some(lora) = self.lora.as_ref().filter(|_| pass.side == Side::Tuned) else { return };
-        let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
         let input = match self.mask(pass, site) {
             Some(mask) => {
                 backend.dropout(x, rows * self.inputs, mask, Out::Set, &mut scratch.dropped);
@@ -156,7 +168,8 @@ impl<B: Backend> Linear<B> {
             }
             None => x,
         };
-        backend.linear(input, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, &mut branch.u);
+        let half = LoraIn { a: &lora.a.value, rank: lora.rank, u: &mut branch.u };
+        backend.lora_in(input, rows, self.inputs, &mut [half]);
         self.direction(backend, input, rows, branch);
     }
 
@@ -174,44 +187,24 @@ impl<B: Backend> Linear<B> {
         mut dx: Option<(Out, &mut B::Buffer)>,
         scratch: &mut LinearScratch<B>,
     ) {
-        let dims = self.dims(rows);
         let mask = self.mask(pass, site);
         if self.has_dora() {
             return self.dora_backward(backend, mask, x, branch, dy, rows, dx, scratch);
         }
-        if let Weight::Trained { parameter, .. } = &mut self.weight {
-            backend.linear_backward_weight(dy, x, dims, 1.0, &mut parameter.grad);
-        }
-        if let Some((to, dx)) = &mut dx {
-            backend.linear_backward_input(dy, self.weight.mat(pass.side), dims, 1.0, *to, dx);
-        }
-        let Some(lora) = &mut self.lora else { return };
-        let into = Dims { rows, inputs: self.inputs, outputs: lora.rank };
-        let out_of = Dims { rows, inputs: lora.rank, outputs: self.outputs };
-        let s = lora.scaling;
-        backend.linear_backward_weight(dy, &branch.u, out_of, s, &mut lora.b.grad);
-        backend.linear_backward_input(dy, Mat::Dense(&lora.b.value), out_of, s, Out::Set, &mut scratch.du);
+        self.weight_backward(backend, pass, x, dy, rows, dx.as_mut().map(|(to, dx)| (*to, &mut **dx)));
+        let inputs = self.inputs;
+        let Some(branch) = self.lora_backward(&branch.u, dy) else { return };
+        let LinearScratch { dropped, dropped_grad, du, .. } = scratch;
         let Some(mask) = mask else {
-            backend.linear_backward_weight(&scratch.du, x, into, 1.0, &mut lora.a.grad);
-            if let Some((_, dx)) = dx {
-                backend.linear_backward_input(
-                    &scratch.du,
-                    Mat::Dense(&lora.a.value),
-                    into,
-                    1.0,
-                    Out::Add,
-                    dx,
-                );
-            }
-            return;
+            let dx = dx.map(|(_, dx)| (Out::Add, dx));
+            return backend.lora_backward(x, rows, inputs, &mut [branch], du, dx);
         };
-        let len = rows * self.inputs;
-        backend.dropout(x, len, mask, Out::Set, &mut scratch.dropped);
-        backend.linear_backward_weight(&scratch.du, &scratch.dropped, into, 1.0, &mut lora.a.grad);
+        let len = rows * inputs;
+        backend.dropout(x, len, mask, Out::Set, dropped);
+        let grad = dx.is_some().then_some((Out::Set, &mut *dropped_grad));
+        backend.lora_backward(dropped, rows, inputs, &mut [branch], du, grad);
         if let Some((_, dx)) = dx {
-            let grad = &mut scratch.dropped_grad;
-            backend.linear_backward_input(&scratch.du, Mat::Dense(&lora.a.value), into, 1.0, Out::Set, grad);
-            backend.dropout(grad, len, mask, Out::Add, dx);
+            backend.dropout(dropped_grad, len, mask, Out::Add, dx);
         }
     }
 

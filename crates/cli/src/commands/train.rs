@@ -57,6 +57,9 @@ pub struct Args {
     /// Print the plan, train nothing
     #[arg(long)]
     dry_run: bool,
+    /// Tell at the end where the time went, and what share of the rate of matrix products was reached
+    #[arg(long)]
+    profile: bool,
     // Last: their headings would go on over what follows.
     #[command(flatten)]
     how: HowArgs,
@@ -246,8 +249,8 @@ struct WatchArgs {
 }
 
 pub fn run(args: Args, ui: &Ui) -> Outcome {
-    let Args { base, data, output, resume, force, dry_run, how } = args;
-    let options = TrainOptions { resume, force, ..how.options(base, data, output)? };
+    let Args { base, data, output, resume, force, dry_run, profile, how } = args;
+    let options = TrainOptions { resume, force, profile, ..how.options(base, data, output)? };
     let options = fetch(options, ui)?;
     if dry_run {
         return Ok(Some(serde_json::to_value(plan_training(&options, ui)?)?));
@@ -268,6 +271,9 @@ fn say(summary: &TrainSummary, ui: &Ui) {
         summary.peak_rss_bytes.map_or("unknown".into(), |bytes| HumanBytes(bytes).to_string()),
     ));
     let why = if summary.stopped_early { ", stopped early" } else { "" };
+    if let Some(profile) = &summary.profile {
+        profile.say(ui);
+    }
     ui.say(format!("{} ({}{why})", summary.adapter.display(), HumanBytes(summary.adapter_bytes)));
 }
 
@@ -349,6 +355,7 @@ impl HowArgs {
             threads: self.threads.map(usize::from),
             resume: false,
             force: false,
+            profile: false,
         })
     }
 }

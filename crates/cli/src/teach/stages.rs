@@ -342,6 +342,7 @@ pub fn training_options(
         threads,
         resume: false,
         force: true,
+        profile: false,
     };
     Ok((options, false))
 }
@@ -373,6 +374,7 @@ fn train_options(
         threads,
         resume: go_on,
         force: !go_on,
+        profile: false,
     })
 }
 

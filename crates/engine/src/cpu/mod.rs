@@ -11,9 +11,11 @@ pub mod gemm;
 mod head;
 pub mod infer;
 pub mod logits;
+mod lora;
 mod norm;
 mod optimizer;
 mod parallel;
+pub mod profile;
 mod quant;
 mod rope;
 mod rows;
@@ -27,7 +29,9 @@ pub use head::LOGITS;
 
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
+use crate::lora::{LoraBackward, LoraIn, LoraOut};
 use gemm::{A, B, gemm};
+use profile::{Part, Profile, Spending, attention_pairs};
 use std::sync::{Mutex, PoisonError};
 
 /// What activations are when they meet a weight that is stored in blocks of few bits.
@@ -46,6 +50,7 @@ pub struct CpuBackend {
     activations: Activations,
     /// The logits of [`Backend::head_loss`], kept so that each call does not ask the system again.
     logits: Mutex<Vec<f32>>,
+    profile: Option<Profile>,
 }
 
 impl CpuBackend {
@@ -58,6 +63,63 @@ impl CpuBackend {
     /// a forward computes.
     pub fn with_activations(activations: Activations) -> Self {
         Self { activations, ..Self::default() }
+    }
+
+    /// One that keeps account of its operations.
+    pub fn profiled() -> Self {
+        Self { profile: Some(Profile::default()), ..Self::default() }
+    }
+
+    /// What the operations took so far, if this is a profiled one.
+    pub fn spendings(&self) -> Option<Vec<Spending>> {
+        self.profile.as_ref().map(Profile::spendings)
+    }
+
+    fn timed<R>(&self, part: Part, multiply_adds: usize, operation: impl FnOnce() -> R) -> R {
+        match &self.profile {
+            Some(profile) => profile.time(part, multiply_adds, operation),
+            None => operation(),
+        }
+    }
+
+    /// [`Backend::head_loss`], a run of rows after another.
+    fn head_loss_runs(
+        &self,
+        hidden: &Buffer,
+        head: Mat<Self>,
+        targets: &[u32],
+        width: usize,
+        vocab: usize,
+        grad_scale: f64,
+        mut dhidden: Option<&mut Buffer>,
+        mut dhead: Option<&mut Buffer>,
+    ) -> Vec<f64> {
+        let wants_gradient = dhidden.is_some() || dhead.is_some();
+        let run = head::rows_per_run(targets.len(), vocab);
+        let slot = || self.logits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logits = std::mem::take(&mut *slot());
+        let need = run.min(targets.len()) * vocab;
+        if logits.len() < need {
+            drop(std::mem::take(&mut logits)); // nothing in it is needed: never both
+            logits = vec![0.0; need];
+        }
+        let mut losses = Vec::with_capacity(targets.len());
+        for (i, targets) in targets.chunks(run).enumerate() {
+            let rows = targets.len();
+            let at = i * run * width..(i * run + rows) * width;
+            let logits = &mut logits[..rows * vocab];
+            let hidden = &hidden[at.clone()];
+            gemm(logits, rows, vocab, width, 1.0, A::Rows(hidden), transposed(head), Out::Set);
+            losses.extend(head::cross_entropy(logits, targets, vocab, wants_gradient.then_some(grad_scale)));
+            if let Some(dhidden) = dhidden.as_deref_mut() {
+                gemm(&mut dhidden[at], rows, width, vocab, 1.0, A::Rows(logits), straight(head), Out::Set);
+            }
+            if let Some(dhead) = dhead.as_deref_mut() {
+                gemm(dhead, vocab, width, rows, 1.0, A::Transposed(logits), B::Rows(hidden), Out::Add);
+            }
+        }
+        *slot() = logits;
+        losses
     }
 }
 
@@ -125,7 +187,9 @@ impl Backend for CpuBackend {
     }
 
     fn clear(&self, buffer: &mut Buffer, len: usize) {
-        parallel::for_each_piece(&mut buffer[..len], 1 << 18, |_, piece| piece.fill(0.0));
+        self.timed(Part::Optimizer, 0, || {
+            parallel::for_each_piece(&mut buffer[..len], 1 << 18, |_, piece| piece.fill(0.0));
+        });
     }
 
     fn matrix(&self, weight: FrozenMatrix) -> FrozenMatrix {
@@ -153,37 +217,39 @@ impl Backend for CpuBackend {
         width: usize,
     ) {
         let (src, dst) = (&src[src_row * width..], &mut dst[dst_row * width..]);
-        dst[..rows * width].copy_from_slice(&src[..rows * width]);
+        self.timed(Part::Rows, 0, || dst[..rows * width].copy_from_slice(&src[..rows * width]));
     }
 
     fn gather_rows(&self, x: &Buffer, rows: &[usize], width: usize, out: &mut Buffer) {
-        rows::gather(x, |i| rows[i], rows.len(), width, out);
+        self.timed(Part::Rows, 0, || rows::gather(x, |i| rows[i], rows.len(), width, out));
     }
 
     fn gather_rows_backward(&self, dout: &Buffer, rows: &[usize], width: usize, dx: &mut Buffer) {
-        rows::scatter_add(dout, |i| rows[i], rows.len(), width, dx);
+        self.timed(Part::Rows, 0, || rows::scatter_add(dout, |i| rows[i], rows.len(), width, dx));
     }
 
     fn dropout(&self, x: &Buffer, len: usize, dropout: Dropout, to: Out, out: &mut Buffer) {
-        rows::dropout(x, dropout, to, &mut out[..len]);
+        self.timed(Part::Lora, 0, || rows::dropout(x, dropout, to, &mut out[..len]));
     }
 
     fn embed(&self, ids: &[u32], table: Mat<Self>, width: usize, out: &mut Buffer) {
-        match table {
+        self.timed(Part::Rows, 0, || match table {
             Mat::Frozen(table) => {
                 assert_eq!(table.cols(), width, "width of the embedding table");
                 rows::gather_frozen(ids, table, out);
             }
             Mat::Dense(table) => rows::gather(table, |i| ids[i] as usize, ids.len(), width, out),
-        }
+        });
     }
 
     fn embed_backward(&self, ids: &[u32], dout: &Buffer, width: usize, dtable: &mut Buffer) {
-        rows::scatter_add(dout, |i| ids[i] as usize, ids.len(), width, dtable);
+        self.timed(Part::Rows, 0, || {
+            rows::scatter_add(dout, |i| ids[i] as usize, ids.len(), width, dtable);
+        });
     }
 
     fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f64, rows: usize, width: usize, out: &mut Buffer) {
-        norm::forward(x, &weight[..width], eps, &mut out[..rows * width]);
+        self.timed(Part::Rows, 0, || norm::forward(x, &weight[..width], eps, &mut out[..rows * width]));
     }
 
     fn rms_norm_backward(
@@ -198,10 +264,12 @@ impl Backend for CpuBackend {
         dweight: Option<&mut Buffer>,
     ) {
         let (x, dout) = (&x[..rows * width], &dout[..rows * width]);
-        norm::backward_input(x, &weight[..width], eps, dout, &mut dx[..rows * width]);
-        if let Some(dweight) = dweight {
-            norm::backward_weight(x, eps, dout, &mut dweight[..width]);
-        }
+        self.timed(Part::Rows, 0, || {
+            norm::backward_input(x, &weight[..width], eps, dout, &mut dx[..rows * width]);
+            if let Some(dweight) = dweight {
+                norm::backward_weight(x, eps, dout, &mut dweight[..width]);
+            }
+        });
     }
 
     fn linear(&self, x: &Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Buffer) {
@@ -211,7 +279,9 @@ impl Backend for CpuBackend {
             return quant::linear(x, panels, dims, alpha as f32, to, y);
         }
         let Dims { rows, inputs, outputs } = dims;
-        gemm(y, rows, outputs, inputs, alpha as f32, A::Rows(x), transposed(w), to);
+        self.timed(Part::Products, rows * inputs * outputs, || {
+            gemm(y, rows, outputs, inputs, alpha as f32, A::Rows(x), transposed(w), to);
+        });
     }
 
     fn linear_backward_input(
@@ -224,16 +294,64 @@ impl Backend for CpuBackend {
         dx: &mut Buffer,
     ) {
         let Dims { rows, inputs, outputs } = dims;
-        gemm(dx, rows, inputs, outputs, alpha as f32, A::Rows(dy), straight(w), to);
+        self.timed(Part::Products, rows * inputs * outputs, || {
+            gemm(dx, rows, inputs, outputs, alpha as f32, A::Rows(dy), straight(w), to);
+        });
     }
 
     fn linear_backward_weight(&self, dy: &Buffer, x: &Buffer, dims: Dims, alpha: f64, dw: &mut Buffer) {
         let Dims { rows, inputs, outputs } = dims;
-        gemm(dw, outputs, inputs, rows, alpha as f32, A::Transposed(dy), B::Rows(x), Out::Add);
+        self.timed(Part::Products, rows * inputs * outputs, || {
+            gemm(dw, outputs, inputs, rows, alpha as f32, A::Transposed(dy), B::Rows(x), Out::Add);
+        });
+    }
+
+    fn lora_in(&self, x: &Buffer, rows: usize, inputs: usize, branches: &mut [LoraIn<Self>]) {
+        let ranks: usize = branches.iter().map(|b| b.rank).sum();
+        self.timed(Part::Lora, rows * inputs * ranks, || {
+            if lora::serves(rows, inputs, []) {
+                lora::forward_in(x, rows, inputs, branches);
+            } else {
+                crate::lora::lora_in(&Self::new(), x, rows, inputs, branches);
+            }
+        });
+    }
+
+    fn lora_out(&self, rows: usize, branch: &LoraOut<Self>, y: &mut Buffer) {
+        self.timed(Part::Lora, rows * branch.rank * branch.outputs, || {
+            if lora::serves(rows, 0, [branch.outputs]) {
+                lora::forward_out(rows, branch, y);
+            } else {
+                crate::lora::lora_out(&Self::new(), rows, branch, y);
+            }
+        });
+    }
+
+    fn lora_backward(
+        &self,
+        x: &Buffer,
+        rows: usize,
+        inputs: usize,
+        branches: &mut [LoraBackward<Self>],
+        du: &mut Buffer,
+        dx: Option<(Out, &mut Buffer)>,
+    ) {
+        let products: usize = branches.iter().map(|b| rows * b.rank * (inputs + b.outputs)).sum();
+        self.timed(Part::Lora, 2 * products, || {
+            if lora::serves(rows, inputs, branches.iter().map(|b| b.outputs)) {
+                lora::backward(x, rows, inputs, branches, du, dx);
+            } else {
+                crate::lora::lora_backward(&Self::new(), x, rows, inputs, branches, du, dx);
+            }
+        });
+    }
+
+    fn lora_scratch(rows: usize, ranks: &[usize]) -> usize {
+        rows * ranks.iter().sum::<usize>()
     }
 
     fn rope_table(&self, positions: &[u32], inv_freq: &[f64]) -> Buffer {
-        rope::table(positions, inv_freq)
+        self.timed(Part::Rows, 0, || rope::table(positions, inv_freq))
     }
 
     fn rope(
@@ -245,7 +363,9 @@ impl Backend for CpuBackend {
         head_dim: usize,
         direction: RopeDirection,
     ) {
-        rope::rotate(&mut x[..rows * heads * head_dim], table, heads, head_dim, direction);
+        self.timed(Part::Rows, 0, || {
+            rope::rotate(&mut x[..rows * heads * head_dim], table, heads, head_dim, direction);
+        });
     }
 
     fn attention(
@@ -257,7 +377,9 @@ impl Backend for CpuBackend {
         out: &mut Buffer,
         lse: &mut Buffer,
     ) {
-        attention::forward(spec, q, k, v, out, lse);
+        self.timed(Part::Attention, 2 * attention_pairs(&spec), || {
+            attention::forward(spec, q, k, v, out, lse);
+        });
     }
 
     fn attention_backward(
@@ -274,7 +396,9 @@ impl Backend for CpuBackend {
         dv: &mut Buffer,
     ) {
         let inputs = attention::Inputs { q, k, v, out, lse, dout };
-        attention::backward(spec, inputs, dq, dk, dv);
+        self.timed(Part::Attention, 5 * attention_pairs(&spec), || {
+            attention::backward(spec, inputs, dq, dk, dv);
+        });
     }
 
     fn cache(&self, rows: usize, kv_heads: usize, head_dim: usize, kind: CacheType) -> CpuCache {
@@ -294,11 +418,13 @@ impl Backend for CpuBackend {
         cache: &mut CpuCache,
         out: &mut Buffer,
     ) {
-        attention::cached(spec, attention::NewRows { q, k, v }, cache, out);
+        self.timed(Part::Attention, 2 * attention_pairs(&spec), || {
+            attention::cached(spec, attention::NewRows { q, k, v }, cache, out);
+        });
     }
 
     fn swiglu(&self, gate: &Buffer, up: &Buffer, len: usize, out: &mut Buffer) {
-        swiglu::forward(gate, up, &mut out[..len]);
+        self.timed(Part::Rows, 0, || swiglu::forward(gate, up, &mut out[..len]));
     }
 
     fn swiglu_backward(
@@ -310,7 +436,9 @@ impl Backend for CpuBackend {
         dgate: &mut Buffer,
         dup: &mut Buffer,
     ) {
-        swiglu::backward(gate, up, dout, &mut dgate[..len], &mut dup[..len]);
+        self.timed(Part::Rows, 0, || {
+            swiglu::backward(gate, up, dout, &mut dgate[..len], &mut dup[..len]);
+        });
     }
 
     fn head_loss(
@@ -321,35 +449,13 @@ impl Backend for CpuBackend {
         width: usize,
         vocab: usize,
         grad_scale: f64,
-        mut dhidden: Option<&mut Buffer>,
-        mut dhead: Option<&mut Buffer>,
+        dhidden: Option<&mut Buffer>,
+        dhead: Option<&mut Buffer>,
     ) -> Vec<f64> {
-        let wants_gradient = dhidden.is_some() || dhead.is_some();
-        let run = head::rows_per_run(targets.len(), vocab);
-        let slot = || self.logits.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut logits = std::mem::take(&mut *slot());
-        let need = run.min(targets.len()) * vocab;
-        if logits.len() < need {
-            drop(std::mem::take(&mut logits)); // nothing in it is needed: never both
-            logits = vec![0.0; need];
-        }
-        let mut losses = Vec::with_capacity(targets.len());
-        for (i, targets) in targets.chunks(run).enumerate() {
-            let rows = targets.len();
-            let at = i * run * width..(i * run + rows) * width;
-            let logits = &mut logits[..rows * vocab];
-            let hidden = &hidden[at.clone()];
-            gemm(logits, rows, vocab, width, 1.0, A::Rows(hidden), transposed(head), Out::Set);
-            losses.extend(head::cross_entropy(logits, targets, vocab, wants_gradient.then_some(grad_scale)));
-            if let Some(dhidden) = dhidden.as_deref_mut() {
-                gemm(&mut dhidden[at], rows, width, vocab, 1.0, A::Rows(logits), straight(head), Out::Set);
-            }
-            if let Some(dhead) = dhead.as_deref_mut() {
-                gemm(dhead, vocab, width, rows, 1.0, A::Transposed(logits), B::Rows(hidden), Out::Add);
-            }
-        }
-        *slot() = logits;
-        losses
+        let products = 1 + usize::from(dhidden.is_some()) + usize::from(dhead.is_some());
+        self.timed(Part::Head, products * targets.len() * vocab * width, || {
+            self.head_loss_runs(hidden, head, targets, width, vocab, grad_scale, dhidden, dhead)
+        })
     }
 
     fn row_norms(
@@ -365,7 +471,9 @@ impl Backend for CpuBackend {
             Mat::Frozen(w) => w.unpack(o, 0, out),
             Mat::Dense(w) => out.copy_from_slice(&w[o * inputs..][..inputs]),
         };
-        dora::row_norms(row, &a[..rank * inputs], b, scaling as f32, inputs, &mut norms[..outputs]);
+        self.timed(Part::Lora, rank * inputs * outputs, || {
+            dora::row_norms(row, &a[..rank * inputs], b, scaling as f32, inputs, &mut norms[..outputs]);
+        });
     }
 
     fn dora(
@@ -378,7 +486,9 @@ impl Backend for CpuBackend {
         to: Out,
         y: &mut Buffer,
     ) {
-        dora::forward(z, &magnitude[..width], &norms[..width], to, &mut y[..rows * width]);
+        self.timed(Part::Lora, 0, || {
+            dora::forward(z, &magnitude[..width], &norms[..width], to, &mut y[..rows * width]);
+        });
     }
 
     fn dora_backward(
@@ -394,15 +504,17 @@ impl Backend for CpuBackend {
     ) {
         let [z, dy] = [z, dy].map(|x| &x[..rows * width]);
         let (magnitude, norms) = (&magnitude[..width], &norms[..width]);
-        dora::backward(z, magnitude, norms, dy, &mut dz[..rows * width], &mut dmagnitude[..width]);
+        self.timed(Part::Lora, 0, || {
+            dora::backward(z, magnitude, norms, dy, &mut dz[..rows * width], &mut dmagnitude[..width]);
+        });
     }
 
     fn add_scaled(&self, x: &Buffer, alpha: f64, len: usize, y: &mut Buffer) {
-        dora::add_scaled(x, alpha as f32, &mut y[..len]);
+        self.timed(Part::Lora, 0, || dora::add_scaled(x, alpha as f32, &mut y[..len]));
     }
 
     fn sum_squares(&self, x: &Buffer, len: usize) -> f64 {
-        optimizer::sum_squares(&x[..len])
+        self.timed(Part::Optimizer, 0, || optimizer::sum_squares(&x[..len]))
     }
 
     fn adamw(
@@ -414,6 +526,8 @@ impl Backend for CpuBackend {
         len: usize,
         update: AdamW,
     ) {
-        optimizer::adamw(&mut parameter[..len], &gradient[..len], &mut m[..len], &mut v[..len], update);
+        self.timed(Part::Optimizer, 0, || {
+            optimizer::adamw(&mut parameter[..len], &gradient[..len], &mut m[..len], &mut v[..len], update);
+        });
     }
 }

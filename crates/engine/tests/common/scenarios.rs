@@ -4,8 +4,8 @@
 use super::{Random, cached, packed, shared};
 use half::{bf16, f16};
 use tolmach_engine::{
-    AdamW, Attention, Backend, BlockType, CACHE_BLOCK, CacheType, Dims, Dropout, Dtype, FrozenMatrix, Mat,
-    Out, RopeDirection, Segment,
+    AdamW, Attention, Backend, BlockType, CACHE_BLOCK, CacheType, Dims, Dropout, Dtype, FrozenMatrix,
+    LoraBackward, LoraIn, LoraOut, Mat, Out, RopeDirection, Segment,
 };
 
 /// Outputs with a name that tells the shape.
@@ -34,6 +34,7 @@ scenarios!(
     rms_norm,
     linear,
     linear_of_half,
+    lora,
     rope,
     attention,
     attention_shared_prefix,
@@ -138,6 +139,66 @@ impl<B: Backend> Scenario<'_, B> {
             self.output(format!("rms_norm dweight {rows} {width}"), &dweight, width);
             self.b.rms_norm_backward(&x, &weight, 1e-5, rows, width, &dout, &mut dx, None);
             self.output(format!("rms_norm dx alone {rows} {width}"), &dx, len);
+        }
+    }
+
+    fn lora(&mut self) {
+        let cases: [(usize, usize, &[(usize, usize)]); 6] = [
+            (1, 16, &[(4, 32)]),
+            (70, 33, &[(3, 16), (8, 20)]),
+            (64, 48, &[(8, 16)]),
+            (131, 96, &[(8, 96), (8, 32), (4, 32)]),
+            (300, 576, &[(16, 1536), (16, 1536)]),
+            (90, 32, &[(40, 48), (1, 16)]),
+        ];
+        for (rows, inputs, shapes) in cases {
+            let what = format!("lora {rows} {inputs} {shapes:?}");
+            let x = self.upload(rows * inputs);
+            let mut us: Vec<_> = shapes.iter().map(|s| self.upload(rows * s.0)).collect();
+            let matrices: Vec<_> =
+                shapes.iter().map(|s| [s.0 * inputs, s.1 * s.0].map(|len| self.upload(len))).collect();
+            let mut branches: Vec<_> = shapes
+                .iter()
+                .zip(&matrices)
+                .zip(&mut us)
+                .map(|((s, [a, _]), u)| LoraIn { a, rank: s.0, u })
+                .collect();
+            self.b.lora_in(&x, rows, inputs, &mut branches);
+            let mut dys = Vec::new();
+            for ((u, &(rank, outputs)), [_, b]) in us.iter().zip(shapes).zip(&matrices) {
+                let mut y = self.upload(rows * outputs);
+                self.b.lora_out(rows, &LoraOut { b, rank, outputs, scaling: 0.5, u }, &mut y);
+                self.output(format!("{what}: u"), u, rows * rank);
+                self.output(format!("{what}: y"), &y, rows * outputs);
+                dys.push(self.upload(rows * outputs));
+            }
+            let ranks: Vec<usize> = shapes.iter().map(|s| s.0).collect();
+            for to in [Some(Out::Set), Some(Out::Add), None] {
+                let mut du = self.b.upload(&vec![7.0; B::lora_scratch(rows, &ranks)]);
+                let mut dx = self.upload(rows * inputs);
+                let mut gradients: Vec<_> =
+                    shapes.iter().map(|s| [s.0 * inputs, s.1 * s.0].map(|len| self.upload(len))).collect();
+                let parts = shapes.iter().zip(&matrices).zip(&us).zip(&dys).zip(&mut gradients);
+                let mut branches: Vec<_> = parts
+                    .map(|((((s, [a, b]), u), dy), [da, db])| LoraBackward {
+                        a,
+                        b,
+                        rank: s.0,
+                        outputs: s.1,
+                        scaling: -0.5,
+                        u,
+                        dy,
+                        da,
+                        db,
+                    })
+                    .collect();
+                self.b.lora_backward(&x, rows, inputs, &mut branches, &mut du, to.map(|to| (to, &mut dx)));
+                for ([da, db], s) in gradients.iter().zip(shapes) {
+                    self.output(format!("{what}: da"), da, s.0 * inputs);
+                    self.output(format!("{what}: db"), db, s.1 * s.0);
+                }
+                self.output(format!("{what}: dx {to:?}"), &dx, rows * inputs);
+            }
         }
     }
 

@@ -138,8 +138,8 @@ pub struct ScratchSize {
     pub rows: usize,
     /// M of the narrow pass of the last block; 0 where there is none
     pub narrow: usize,
-    /// Of all LoRA branches
-    pub max_rank: usize,
+    /// LoRA's, of the seven layers: the largest of all blocks
+    pub ranks: [usize; 7],
     pub backward: bool,
     pub dropout: bool,
     pub dora: bool,
@@ -147,9 +147,9 @@ pub struct ScratchSize {
 
 impl ScratchSize {
     fn linear(self, config: &Config) -> LinearScratchSize {
-        let Self { rows, max_rank, dropout, .. } = self;
+        let Self { rows, ranks, dropout, .. } = self;
         let dora = self.dora && self.backward;
-        LinearScratchSize { rows, widest: widest(config), max_rank, dropout, dora }
+        LinearScratchSize { rows, widest: widest(config), ranks, dropout, dora }
     }
 }
 

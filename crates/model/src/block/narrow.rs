@@ -4,6 +4,7 @@
 //! Letters as in [`super`]; M rows that ask.
 
 use super::{Block, Context, Kept, Scratch};
+use crate::linear::group::{self, Backward, Forward};
 use std::ops::Range;
 use tolmach_engine::{Attention, Backend, Out, RopeDirection, Segment};
 
@@ -71,13 +72,17 @@ impl<B: Backend> Block<B> {
             b.rms_norm(x, w, config.rms_norm_eps, t, c, norm);
             b.gather_rows(norm, &narrow.rows, c, narrow_norm);
             self.q_proj.forward(b, ctx.pass, site, narrow_norm, m, Out::Set, q, &mut u[0], linear);
-            self.k_proj.forward(b, ctx.pass, site + 1, norm, t, Out::Set, k, &mut u[1], linear);
-            self.v_proj.forward(b, ctx.pass, site + 2, norm, t, Out::Set, v, &mut u[2], linear);
+            let [_, of_k, of_v, of_o, ..] = u;
+            let layers = [
+                Forward { layer: &self.k_proj, y: k, branch: of_k },
+                Forward { layer: &self.v_proj, y: v, branch: of_v },
+            ];
+            group::forward(b, (ctx.pass, site + 1), norm, t, layers, linear);
             b.rope(q, top_ctx.rope, m, h, d, RopeDirection::Forward);
             b.rope(k, ctx.rope, t, kh, d, RopeDirection::Forward);
             b.attention(narrow.attention(ctx), q, k, v, attn, lse);
             b.gather_rows(x, &narrow.rows, c, top);
-            self.o_proj.forward(b, ctx.pass, site + 3, attn, m, Out::Add, top, &mut u[3], linear);
+            self.o_proj.forward(b, ctx.pass, site + 3, attn, m, Out::Add, top, of_o, linear);
         }
         b.copy_rows(top, 0, &mut kept.x_mid, 0, m, c);
         self.mlp_forward(top_ctx, site, top, kept, scratch);
@@ -113,10 +118,12 @@ impl<B: Backend> Block<B> {
         let below = need_dx || dw.is_some();
         let dn = below.then_some((Out::Set, &mut *narrow_dnorm));
         self.q_proj.backward(b, ctx.pass, site, narrow_norm, &u[0], dq, m, dn, linear);
+        let layers = [
+            Backward { layer: &mut self.k_proj, branch: &u[1], dy: dk },
+            Backward { layer: &mut self.v_proj, branch: &u[2], dy: dv },
+        ];
         let dn = below.then_some((Out::Set, &mut *dnorm));
-        self.k_proj.backward(b, ctx.pass, site + 1, norm, &u[1], dk, t, dn, linear);
-        let dn = below.then_some((Out::Add, &mut *dnorm));
-        self.v_proj.backward(b, ctx.pass, site + 2, norm, &u[2], dv, t, dn, linear);
+        group::backward(b, (ctx.pass, site + 1), norm, t, layers, dn, linear);
         if below {
             b.gather_rows_backward(narrow_dnorm, &narrow.rows, c, dnorm);
             b.clear(dx, t * c);

@@ -109,7 +109,7 @@ impl WorkspaceSpec {
         ScratchSize {
             rows: self.size.rows,
             narrow: self.size.queries,
-            max_rank: self.max_ranks().into_iter().max().unwrap_or(0),
+            ranks: self.max_ranks(),
             backward: self.keeping.is_some(),
             dropout: self.dropout,
             dora: self.dora,

@@ -192,7 +192,7 @@ mod tests {
         let (inputs, outputs, rank) = SIZES;
         let branch = Branch { u: B.zeros(ROWS * rank), z: B.zeros(ROWS * outputs) };
         let widest = inputs.max(outputs);
-        let size = LinearScratchSize { rows: ROWS, widest, max_rank: rank, dropout, dora: true };
+        let size = LinearScratchSize { rows: ROWS, widest, ranks: [rank; 7], dropout, dora: true };
         (branch, LinearScratch::new(&B, size))
     }
 

@@ -5,6 +5,7 @@ mod data;
 mod facts;
 mod output;
 mod prepare;
+mod profile;
 mod progress;
 mod record;
 mod samples;
@@ -13,6 +14,7 @@ mod time;
 pub use facts::PlanFacts;
 pub use output::STATE as TRAINING_STATE;
 pub use prepare::Base;
+pub use profile::ProfileReport;
 pub use time::plan_with_time;
 
 use crate::interrupt;
@@ -28,6 +30,7 @@ use samples::SamplesFile;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 use tolmach_engine::{BlockType, CpuBackend};
 use tolmach_model::{AdapterInfo, Config, Decoder, LoraConfig};
 use tolmach_tokenize::{MaskConfig, PromptTemplate, Tokenizer};
@@ -58,6 +61,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Start over, whatever is in `output`.
     pub force: bool,
+    /// Tell at the end where the time went.
+    pub profile: bool,
 }
 
 /// What is trained.
@@ -129,6 +134,9 @@ pub struct TrainSummary {
     pub adapter: PathBuf,
     pub adapter_bytes: u64,
     pub samples: Vec<Sample>,
+    /// With `--profile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileReport>,
 }
 
 /// A validation loss.
@@ -191,7 +199,9 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
         };
         let mut progress =
             TrainingProgress::new(ui, &plan, &state.progress, options, tokenizer.as_ref(), samples)?;
+        let begun = Instant::now();
         let outcome = train(&mut model, &mut state, &run, |event| progress.on(&event));
+        let took = begun.elapsed().as_secs_f64();
         let samples = progress.finish();
         let written = match outcome {
             Ok(Outcome::Finished | Outcome::StoppedEarly) => {
@@ -206,7 +216,9 @@ pub fn run_training(options: &TrainOptions, ui: &Ui) -> Result<TrainSummary, Fai
             return Err(interrupted(state.progress.step, plan.steps));
         }
         written.and(recorded)?;
-        let summary = summary(&state, &plan, &data, &output, outcome, facts.trained_parameters, samples?)?;
+        let mut summary =
+            summary(&state, &plan, &data, &output, outcome, facts.trained_parameters, samples?)?;
+        summary.profile = model.backend.spendings().map(|spendings| ProfileReport::new(&spendings, took));
         card::write(options, adapter.as_ref(), &plan, &facts, &summary)?;
         Ok(summary)
     })
@@ -229,7 +241,7 @@ fn prepare(options: &TrainOptions, ui: &Ui) -> Result<Prepared, Failure> {
     let Planned { tokenizer, data, adapter, fitted, facts } = planned;
     let plan = fitted.plan;
     let quantize = options.quantize.map(Quantize::block);
-    let backend = Arc::new(CpuBackend::new());
+    let backend = Arc::new(if options.profile { CpuBackend::profiled() } else { CpuBackend::new() });
     let mut model = Decoder::load_as(backend, &options.base, quantize).map_err(model_failure)?;
     attach(&mut model, options)?;
     model.recompute = fitted.recompute;
@@ -317,6 +329,7 @@ fn summary(
         adapter: output.folder().to_path_buf(),
         adapter_bytes: output.result_bytes()?,
         samples,
+        profile: None,
     })
 }
 

@@ -11,7 +11,7 @@ mod backward;
 mod cached;
 mod few;
 mod forward;
-mod product;
+pub(super) mod product;
 
 pub use backward::{Inputs, backward};
 pub use cached::{CpuCache, NewRows, attention as cached};
@@ -30,7 +30,7 @@ thread_local! {
 
 /// Run `f` on scratch memory of `len` values, whatever they are. It is taken off the thread's stack
 /// meanwhile: `f` may wait for other tasks, and these may run on this thread.
-fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < len {
         scratch.resize(len, 0.0);
@@ -50,7 +50,7 @@ pub fn scratch_bytes(keys: usize, head_dim: usize, group: usize) -> usize {
 }
 
 /// Cut the first `len` values off the scratch memory.
-fn cut<'a>(scratch: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
+pub(super) fn cut<'a>(scratch: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     scratch.split_off_mut(..len).expect("the caller counted the scratch memory")
 }
 

@@ -50,6 +50,9 @@ simd_fn! {
                 if WIDE && n - column >= 32 {
                     panel::<FMA, 8, 32>(m, k, column, a, b, to, c, c_stride);
                     column += 32;
+                } else if WIDE {
+                    panel::<FMA, 8, 16>(m, k, column, a, b, to, c, c_stride);
+                    column += 16;
                 } else if FMA {
                     panel::<FMA, 4, 16>(m, k, column, a, b, to, c, c_stride);
                     column += 16;

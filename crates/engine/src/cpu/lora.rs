@@ -1,0 +1,248 @@
+//! LoRA branches: products with one thin side, where reading the activations once is what counts.
+//!
+//! The A matrices of layers that read one input are stacked, so that x is read once forward, and once for all of
+//! their gradients. Going back there are two sweeps: over rows (du = s · dy B, dx += du A), then over columns
+//! (dB += s · dyᵀ u, dA += duᵀ x); each value is computed by one task in one order, whatever the number of threads.
+//!
+//! Legend: T rows · I inputs · O outputs · R rank · S the sum of the ranks. All in f32 and row-major.
+
+use super::CpuBackend;
+use super::attention::product::{COLUMNS, Rows, Strided, product};
+use super::attention::{cut, with_scratch};
+use super::gemm::kernel::{Kernel, Tile};
+use super::parallel::{SharedMut, for_each};
+use crate::Dtype;
+use crate::backend::Out;
+use crate::lora::{LoraBackward, LoraIn, LoraOut};
+
+/// Rows of a task of a sweep over rows.
+const ROWS: usize = 32;
+/// Columns of a task of a sweep over columns.
+const STRIP: usize = 128;
+/// Rows that a strip goes over at a time: few enough that their pages stay known to the processor.
+const DEPTH: usize = 64;
+
+/// Whether these shapes are served here: matrices are laid out anew for each call, which few rows are not worth,
+/// and columns come in multiples.
+pub fn serves(rows: usize, inputs: usize, outputs: impl IntoIterator<Item = usize>) -> bool {
+    let whole = |columns: usize| columns.is_multiple_of(COLUMNS);
+    rows >= 2 * ROWS && whole(inputs) && outputs.into_iter().all(whole)
+}
+
+/// Values of scratch memory that a backward of branches of these ranks and outputs holds.
+fn scratch_values(inputs: usize, branches: &[LoraBackward<CpuBackend>]) -> usize {
+    branches.iter().map(|b| b.rank * (inputs + b.outputs)).sum()
+}
+
+/// Sets `u [T, R]` of every branch to x Aᵀ.
+pub fn forward_in(x: &[f32], rows: usize, inputs: usize, branches: &mut [LoraIn<CpuBackend>]) {
+    let outputs: Vec<_> = branches.iter_mut().map(|b| (b.a, b.rank, SharedMut::new(b.u))).collect();
+    each_rows(rows, rows * inputs, |start, rows| {
+        let x = &x[start * inputs..][..rows * inputs];
+        for (a, rank, u) in &outputs {
+            // SAFETY: these rows are this task's.
+            let u = unsafe { u.slice(start * rank, rows * rank) };
+            dots((rows, *rank, inputs), x, a, 1.0, u, *rank);
+        }
+    });
+}
+
+/// `y [T, O] += scaling · u Bᵀ`.
+pub fn forward_out(rows: usize, branch: &LoraOut<CpuBackend>, y: &mut [f32]) {
+    let (rank, outputs) = (branch.rank, branch.outputs);
+    with_scratch(rank * outputs, |b| {
+        transpose(&branch.b[..outputs * rank], rank, branch.scaling as f32, b, outputs);
+        let (b, y) = (Rows { values: b, stride: outputs }, SharedMut::new(y));
+        each_rows(rows, rows * outputs, |start, rows| {
+            // SAFETY: these rows are this task's.
+            let y = unsafe { y.slice(start * outputs, rows * outputs) };
+            let u = Strided { values: &branch.u[start * rank..], row: rank, col: 1 };
+            product((rows, outputs, rank), u, b, Out::Add, y, outputs);
+        });
+    });
+}
+
+/// See [`crate::Backend::lora_backward`]; `du [T, S]`.
+pub fn backward(
+    x: &[f32],
+    rows: usize,
+    inputs: usize,
+    branches: &mut [LoraBackward<CpuBackend>],
+    du: &mut [f32],
+    dx: Option<(Out, &mut Vec<f32>)>,
+) {
+    let sum = branches.iter().map(|b| b.rank).sum();
+    by_rows(rows, inputs, branches, &mut du[..rows * sum], sum, dx);
+    by_columns(x, rows, inputs, branches, du, sum);
+}
+
+/// du = s · dy B of all branches, side by side; dx (+)= du A.
+fn by_rows(
+    rows: usize,
+    inputs: usize,
+    branches: &[LoraBackward<CpuBackend>],
+    du: &mut [f32],
+    sum: usize,
+    dx: Option<(Out, &mut Vec<f32>)>,
+) {
+    let work = rows * (inputs + branches.iter().map(|b| b.outputs).sum::<usize>());
+    with_scratch(scratch_values(inputs, branches), |mut scratch| {
+        let stacked = cut(&mut scratch, if dx.is_some() { sum * inputs } else { 0 });
+        let mut rest = &mut *stacked;
+        let mut layouts = Vec::with_capacity(branches.len());
+        for branch in branches {
+            let rank = branch.rank;
+            if dx.is_some() {
+                cut(&mut rest, rank * inputs).copy_from_slice(&branch.a[..rank * inputs]);
+            }
+            let b = cut(&mut scratch, rank * branch.outputs);
+            transpose(&branch.b[..branch.outputs * rank], rank, 1.0, b, branch.outputs);
+            layouts.push((branch, &*b));
+        }
+        let stacked = Rows { values: stacked, stride: inputs };
+        let du = SharedMut::new(du);
+        let dx = dx.map(|(to, dx)| (to, SharedMut::new(dx)));
+        each_rows(rows, work, |start, rows| {
+            // SAFETY: these rows are this task's, here and below.
+            let du = unsafe { du.slice(start * sum, rows * sum) };
+            let mut from = 0;
+            for (branch, b) in &layouts {
+                let shape = (rows, branch.rank, branch.outputs);
+                let dy = &branch.dy[start * branch.outputs..][..rows * branch.outputs];
+                dots(shape, dy, b, branch.scaling as f32, &mut du[from..], sum);
+                from += branch.rank;
+            }
+            if let Some((to, dx)) = &dx {
+                // SAFETY: see above.
+                let dx = unsafe { dx.slice(start * inputs, rows * inputs) };
+                let du = Strided { values: du, row: sum, col: 1 };
+                product((rows, inputs, sum), du, stacked, *to, dx, inputs);
+            }
+        });
+    });
+}
+
+/// dB += s · dyᵀ u and dA += duᵀ x, in strips of columns of dy and of x.
+fn by_columns(
+    x: &[f32],
+    rows: usize,
+    inputs: usize,
+    branches: &mut [LoraBackward<CpuBackend>],
+    du: &[f32],
+    sum: usize,
+) {
+    enum Strip<'a> {
+        /// Of one branch's dB: columns of dy from here on.
+        B { dy: &'a [f32], u: &'a [f32], rank: usize, outputs: usize, scaling: f32, db: &'a SharedMut<'a> },
+        /// Of every branch's dA: columns of x.
+        A,
+    }
+    let work = rows * (inputs + branches.iter().map(|b| b.outputs).sum::<usize>());
+    let mut gradients = Vec::with_capacity(branches.len());
+    let mut sources = Vec::with_capacity(branches.len());
+    for branch in branches.iter_mut() {
+        let LoraBackward { rank, outputs, scaling, u, dy, da, db, .. } = branch;
+        gradients.push((*rank, SharedMut::new(da), SharedMut::new(db)));
+        sources.push((&***u, &***dy, *rank, *outputs, *scaling as f32));
+    }
+    let mut strips = Vec::new();
+    for (&(u, dy, rank, outputs, scaling), (_, _, db)) in sources.iter().zip(&gradients) {
+        let strip = |from| (from, Strip::B { dy, u, rank, outputs, scaling, db });
+        strips.extend((0..outputs).step_by(STRIP).map(strip));
+    }
+    strips.extend((0..inputs).step_by(STRIP).map(|from| (from, Strip::A)));
+    for_each(strips.len(), work, |i| match &strips[i] {
+        (from, Strip::B { dy, u, rank, outputs, scaling, db }) => {
+            let width = STRIP.min(outputs - from);
+            with_scratch(rank * width, |out| {
+                over_rows(rows, (u, *rank, *rank), (dy, *outputs, *from), width, out);
+                // SAFETY: these rows of dB are this task's.
+                let db = unsafe { db.slice(from * rank, width * rank) };
+                for (column, db) in db.chunks_exact_mut(*rank).enumerate() {
+                    for (r, db) in db.iter_mut().enumerate() {
+                        *db += scaling * out[r * width + column];
+                    }
+                }
+            });
+        }
+        (from, Strip::A) => {
+            let width = STRIP.min(inputs - from);
+            with_scratch(sum * width, |out| {
+                over_rows(rows, (du, sum, sum), (x, inputs, *from), width, out);
+                let mut lines = out.chunks_exact(width);
+                for (rank, da, _) in &gradients {
+                    for (r, line) in lines.by_ref().take(*rank).enumerate() {
+                        // SAFETY: these columns of dA are this task's.
+                        let da = unsafe { da.slice(r * inputs + from, width) };
+                        da.iter_mut().zip(line).for_each(|(da, x)| *da += x);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// `out [lines, width]` = leftᵀ · right over all rows: `left [T, left_stride]`, its first `lines` columns;
+/// `right [T, right_stride]`, `width` columns from `from` on.
+fn over_rows(
+    rows: usize,
+    (left, left_stride, lines): (&[f32], usize, usize),
+    (right, right_stride, from): (&[f32], usize, usize),
+    width: usize,
+    out: &mut [f32],
+) {
+    for start in (0..rows).step_by(DEPTH) {
+        let depth = DEPTH.min(rows - start);
+        let to = if start == 0 { Out::Set } else { Out::Add };
+        let left = Strided { values: &left[start * left_stride..], row: 1, col: left_stride };
+        let right = Rows { values: &right[start * right_stride + from..], stride: right_stride };
+        product((lines, width, depth), left, right, to, out, width);
+    }
+}
+
+/// `out[i][j] = factor · x[i] · lines[j]` for `shape` (rows of x, lines, depth), `x [rows, depth]`,
+/// `lines [_, depth]`, rows of `out` at a distance.
+fn dots(
+    (rows, count, depth): (usize, usize, usize),
+    x: &[f32],
+    lines: &[f32],
+    factor: f32,
+    out: &mut [f32],
+    out_stride: usize,
+) {
+    /// Depths that a few lines go along at a time: they stay in the first-level cache while the rows pass by.
+    const BLOCK: usize = 768;
+    assert!(rows > 0 && count > 0 && depth > 0, "an empty product");
+    assert!(rows * depth <= x.len() && count * depth <= lines.len(), "operands");
+    assert!(count <= out_stride && (rows - 1) * out_stride + count <= out.len(), "output");
+    let kernel = Kernel::best().typed(Dtype::F32).dots;
+    for from in (0..depth).step_by(BLOCK) {
+        let c = out.as_mut_ptr();
+        let tile = Tile {
+            c,
+            row_stride: 1,
+            col_stride: out_stride,
+            rows: count,
+            cols: rows,
+            alpha: factor,
+            add: from > 0,
+        };
+        let (few, many) = (lines[from..].as_ptr(), x[from..].as_ptr());
+        // SAFETY: by the assertions the rows, lines and results are there; a kernel is only had where it runs.
+        unsafe { kernel(BLOCK.min(depth - from), few, depth, many.cast(), depth, &tile) };
+    }
+}
+
+/// `f(first row, rows)` for runs of [`ROWS`].
+fn each_rows(rows: usize, work: usize, f: impl Fn(usize, usize) + Send + Sync) {
+    for_each(rows.div_ceil(ROWS), work, |i| f(i * ROWS, ROWS.min(rows - i * ROWS)));
+}
+
+/// `out[c · stride + r] = factor · x[r][c]` for `x [_, width]`.
+fn transpose(x: &[f32], width: usize, factor: f32, out: &mut [f32], stride: usize) {
+    for (r, row) in x.chunks_exact(width).enumerate() {
+        for (x, out) in row.iter().zip(out[r..].iter_mut().step_by(stride)) {
+            *out = factor * x;
+        }
+    }
+}
