@@ -10,6 +10,8 @@ const QUADS: usize = 8;
 
 /// Rows up to which memory is what a tile waits for.
 const FEW: usize = 2;
+/// Bytes between the line that is read and the one that is asked for then.
+const AHEAD: usize = 18 << 10;
 
 /// What a tile is computed from; all for the tile's first row and column.
 #[derive(Clone, Copy)]
@@ -114,12 +116,11 @@ unsafe fn tile<S: BlockSums, const R: usize, const W: usize, const NIBBLES: bool
     unsafe {
         let lines = if NIBBLES { QUADS / 2 } else { QUADS };
         let depth = t.blocks * QUADS * QUAD;
-        // Few rows wait for memory, in which a group of panels is soon over: ask for the next one's lines.
-        let ahead = W * S::LANES / COLUMNS * t.blocks * lines * LINE;
+        // Few rows wait for memory: ask for the lines early. Panels follow on each other.
         let prefetch = |columns: &[*const u8; W], at: usize| {
             if R <= FEW {
                 for j in (0..W).step_by(COLUMNS / S::LANES) {
-                    S::prefetch(columns[j].wrapping_add(ahead + at));
+                    S::prefetch(columns[j].wrapping_add(AHEAD + at));
                 }
             }
         };
@@ -227,12 +228,12 @@ kernel!(PORTABLE, portable, "portable", Portable, [1 x 1, 2 x 1]);
 kernel!(AVX2, avx2, "AVX2", Avx2, [1 x 1, 2 x 1], features = "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 kernel!(
-    AVX_VNNI, avx_vnni, "AVX-VNNI", AvxVnni, [1 x 2, 2 x 1, 3 x 1],
+    AVX_VNNI, avx_vnni, "AVX-VNNI", AvxVnni, [1 x 1, 2 x 1, 3 x 1],
     features = "avx2,fma,f16c,avxvnni"
 );
 #[cfg(target_arch = "x86_64")]
 kernel!(
-    AVX512_VNNI, avx512_vnni, "AVX-512 VNNI", Avx512Vnni, [1 x 4, 2 x 4, 3 x 2, 4 x 2, 5 x 2, 6 x 2],
+    AVX512_VNNI, avx512_vnni, "AVX-512 VNNI", Avx512Vnni, [1 x 1, 2 x 1, 3 x 2, 4 x 2, 5 x 2, 6 x 2],
     features = "avx512f,avx512vnni,avx2,fma"
 );
 
