@@ -172,6 +172,11 @@ pub trait Backend: Send + Sync {
     /// A dense copy of a frozen matrix, to be trained in full.
     fn dense(&self, weight: &Self::Matrix) -> Self::Buffer;
 
+    /// Run `f`, a pass over so many rows; operations in it may be made to wait less for each other.
+    fn pass<R>(&self, _rows: usize, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
     // ---- rows ----
 
     /// `dst[dst_row..][..rows] = src[src_row..][..rows]`, rows of `width`.

@@ -198,27 +198,40 @@ impl<B: Backend> Decoder<B> {
             }
         }
         let plan = Plan::new(cache, inputs);
-        let rows = plan.ids.len();
-        let (b, config) = (&*self.backend, &self.config);
-        let (c, eps) = (config.hidden_size, config.rms_norm_eps);
-        let mut pass = self.fitting(cache.pass.take(), rows);
-        let PassBuffers { x, last, normed, kept, scratch, logits, .. } = &mut pass;
-        let rope = b.rope_table(&plan.positions, &config.rope.inv_freq(config.head_dim));
-        let ctx = self.context(Pass::inference(side), rows, &rope, &plan.segments);
-        b.embed(&plan.ids, self.embed_tokens.mat(side), c, x);
-        self.blocks_cached(&ctx, x, kept, scratch, &mut cache.layers);
-        b.gather_rows(x, &plan.last, c, last);
-        b.rms_norm(last, &self.norm.parameter.value, eps, plan.last.len(), c, normed);
-        let values = inputs.len() * config.vocab_size;
-        if b.len(logits) < values {
-            *logits = b.zeros(values);
-        }
-        self.project(normed, inputs.len(), side, logits);
+        let old = cache.pass.take();
+        let pass = self.backend.pass(plan.ids.len(), || self.pass(side, &mut cache.layers, old, &plan));
         for (slot, tokens) in inputs {
             cache.slots[*slot].len += tokens.len();
         }
         let PassBuffers { logits, copied, .. } = cache.pass.insert(pass);
-        Ok(b.read(logits, values, copied))
+        Ok(self.backend.read(logits, inputs.len() * self.config.vocab_size, copied))
+    }
+
+    /// Feed what is planned, in the buffers given or new ones; the logits are in them.
+    fn pass(
+        &self,
+        side: Side,
+        layers: &mut [B::Cache],
+        old: Option<PassBuffers<B>>,
+        plan: &Plan,
+    ) -> PassBuffers<B> {
+        let rows = plan.ids.len();
+        let (b, config) = (&*self.backend, &self.config);
+        let (c, eps) = (config.hidden_size, config.rms_norm_eps);
+        let mut pass = self.fitting(old, rows);
+        let PassBuffers { x, last, normed, kept, scratch, logits, .. } = &mut pass;
+        let rope = b.rope_table(&plan.positions, &config.rope.inv_freq(config.head_dim));
+        let ctx = self.context(Pass::inference(side), rows, &rope, &plan.segments);
+        b.embed(&plan.ids, self.embed_tokens.mat(side), c, x);
+        self.blocks_cached(&ctx, x, kept, scratch, layers);
+        b.gather_rows(x, &plan.last, c, last);
+        b.rms_norm(last, &self.norm.parameter.value, eps, plan.last.len(), c, normed);
+        let values = plan.last.len() * config.vocab_size;
+        if b.len(logits) < values {
+            *logits = b.zeros(values);
+        }
+        self.project(normed, plan.last.len(), side, logits);
+        pass
     }
 
     /// The buffers given, made anew where they are too small for `rows` rows or this model's adapter.

@@ -21,6 +21,7 @@ mod rope;
 mod rows;
 pub(crate) mod simd;
 mod swiglu;
+mod team;
 #[cfg(test)]
 mod tests;
 
@@ -205,6 +206,10 @@ impl Backend for CpuBackend {
 
     fn dense(&self, weight: &FrozenMatrix) -> Buffer {
         weight.to_f32()
+    }
+
+    fn pass<R>(&self, rows: usize, f: impl FnOnce() -> R) -> R {
+        if rows <= gemm::FEW_ROWS { team::lead(f) } else { f() }
     }
 
     fn copy_rows(

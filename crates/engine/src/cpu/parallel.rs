@@ -1,5 +1,6 @@
 //! Work in pieces whose borders do not depend on the number of threads.
 
+use super::team;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
@@ -13,7 +14,14 @@ pub fn for_each(count: usize, work: usize, f: impl Fn(usize) + Send + Sync) {
     if work < SERIAL || count < 2 || rayon::current_num_threads() == 1 {
         (0..count).for_each(f);
     } else {
-        (0..count).into_par_iter().for_each(f);
+        for_each_task(count, f);
+    }
+}
+
+/// `f(i)` for `i` in `0..count`, each worth a thread.
+pub fn for_each_task(count: usize, f: impl Fn(usize) + Send + Sync) {
+    if !team::for_each(count, &f) {
+        (0..count).into_par_iter().with_max_len(1).for_each(f);
     }
 }
 

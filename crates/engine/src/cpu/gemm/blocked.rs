@@ -9,7 +9,7 @@ use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
 use super::{Layout, Operand, Output, Product};
 use crate::Out;
-use rayon::prelude::*;
+use crate::cpu::parallel::for_each_task;
 use std::ops::Range;
 
 /// Depths in a block: a panel of A of this depth stays in the first-level cache.
@@ -229,7 +229,7 @@ impl Plan<'_> {
         if self.threads == 1 || count == 1 {
             (0..count).for_each(task);
         } else {
-            (0..count).into_par_iter().with_max_len(1).for_each(task);
+            for_each_task(count, task);
         }
     }
 }

@@ -5,8 +5,8 @@ use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
 use super::pack::unpack;
 use super::{Layout, Operand, Output, Product, Stored};
+use crate::cpu::parallel::for_each_task;
 use crate::{Dtype, Out};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows of activations up to which frozen rows are read in place (decoding).
@@ -62,7 +62,7 @@ fn dots_with(kernel: &Kernel, out: Output, p: &Product<'_>, few: *const f32, few
     }
     // A multiple of every kernel's block of lines.
     let step = p.n.div_ceil(threads * 4).next_multiple_of(6);
-    (0..p.n.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| {
+    for_each_task(p.n.div_ceil(step), |i| {
         run(i * step, step.min(p.n - i * step));
     });
 }

@@ -12,13 +12,12 @@ mod kernels;
 #[cfg(test)]
 mod tests;
 
-use super::parallel::SharedMut;
+use super::parallel::{SharedMut, for_each_task};
 use crate::backend::{Dims, Out};
 use crate::blocks::BlockType;
 use crate::blocks::panels::{COLUMNS, Panels};
 use activations::Int8Blocks;
 use kernels::{Kernel, Tile};
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -76,7 +75,7 @@ impl Job<'_> {
         }
         // Whole groups of panels, and a few tasks for each thread, in case one is held up.
         let step = panels.div_ceil(threads * if rows > 8 { 4 } else { 2 }).next_multiple_of(4);
-        (0..panels.div_ceil(step)).into_par_iter().with_max_len(1).for_each(|i| {
+        for_each_task(panels.div_ceil(step), |i| {
             self.panels(i * step..panels.min((i + 1) * step));
         });
     }
