@@ -1,43 +1,71 @@
 //! Blocks laid out for products: of 16 rows side by side, so that one register holds four depths of all of them.
 //!
-//! A panel is 16 rows, the last one filled up with zeros. Of each block of 32 numbers it has lines of 64 bytes,
-//! `[16 rows][4]`: eight of `Q8_0`, kept as q + 128; four of `Q4_0`, whose low halves are depths 0 … 15 of the block
-//! and the high ones 16 … 31, as in the block itself. The scales follow after all lines, `[panels][blocks][16]` f16.
+//! A panel is 16 rows, the last one filled up with zeros. The numbers of a block become lines of 64 bytes: a line has
+//! four neighbouring bytes of each row's block, `[16 rows][4]`, as they are stored there, low and high bits apart;
+//! but `Q8_0` has q + 128. What scales them follows after all lines, block by block: d, `[16]` f16, then for `Q6_K`
+//! the 16 groups' scales, `[16 groups][16 rows]`.
 //! Nothing is lost: [`Panels::row`] gives a row's blocks back byte by byte.
 
-use super::{BLOCK, BlockType};
+use super::{BlockType, q6_k};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows of a panel: columns of the product.
 pub const COLUMNS: usize = 16;
 /// Bytes of a line.
 pub const LINE: usize = 64;
-/// Bytes of a scale.
+/// Bytes of d.
 const SCALE: usize = 2;
 /// Bytes of a row in a line.
 const QUAD: usize = LINE / COLUMNS;
+/// Bytes of 16 rows' d.
+const SCALES: usize = SCALE * COLUMNS;
 
 /// See the module's head.
 pub struct Panels {
     block: BlockType,
+    layout: Layout,
     /// Blocks of a row.
     blocks: usize,
     lines: Vec<Line>,
-    /// f16.
-    scales: Vec<[[u8; SCALE]; COLUMNS]>,
+    scales: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line([u8; LINE]);
 
-impl BlockType {
-    /// Lines of a block in a panel; `None` where the kind has no panels.
-    fn lines(self) -> Option<usize> {
-        match self {
-            BlockType::Q8_0 | BlockType::Q4_0 => Some((self.bytes() - SCALE) / QUAD),
-            BlockType::Q4K | BlockType::Q6K | BlockType::Nf4 => None,
+/// Where a stored block has what, in bytes.
+struct Layout {
+    numbers: Range<usize>,
+    d: usize,
+    groups: Range<usize>,
+    /// What turns a signed byte into one that is 128 more.
+    flip: u8,
+}
+
+impl Layout {
+    /// `None` where the kind has no panels.
+    fn of(block: BlockType) -> Option<Self> {
+        match block {
+            BlockType::Q8_0 => Some(Layout { numbers: SCALE..block.bytes(), d: 0, groups: 0..0, flip: 128 }),
+            BlockType::Q4_0 => Some(Layout { numbers: SCALE..block.bytes(), d: 0, groups: 0..0, flip: 0 }),
+            BlockType::Q6K => {
+                let (groups, d) = (q6_k::SCALES..q6_k::SCALE, q6_k::SCALE);
+                Some(Layout { numbers: 0..groups.start, d, groups, flip: 0 })
+            }
+            BlockType::Q4K | BlockType::Nf4 => None,
         }
+    }
+
+    /// Lines of a block of 16 rows.
+    fn lines(&self) -> usize {
+        self.numbers.len() / QUAD
+    }
+
+    /// Bytes of what scales them.
+    fn scales(&self) -> usize {
+        SCALES + self.groups.len() * COLUMNS
     }
 }
 
@@ -47,46 +75,41 @@ impl Panels {
     /// # Panics
     /// `bytes` are not those of `rows` rows of `cols` numbers.
     pub fn new(block: BlockType, rows: usize, cols: usize, bytes: &[u8]) -> Option<Self> {
-        let (lines, blocks) = (block.lines()?, cols / BLOCK);
+        let (layout, blocks) = (Layout::of(block)?, cols / block.numbers());
         let row_bytes = blocks * block.bytes();
         assert_eq!(bytes.len(), rows * row_bytes, "bytes of {rows} rows of {cols} numbers in {block}");
         let count = rows.div_ceil(COLUMNS) * blocks;
-        let mut panels = Panels {
-            block,
-            blocks,
-            lines: vec![Line([0; LINE]); count * lines],
-            scales: vec![[[0; SCALE]; COLUMNS]; count],
-        };
-        let flip = flip(block);
-        let of_panels = panels.lines.par_chunks_exact_mut((blocks * lines).max(1));
-        let scales_of_panels = panels.scales.par_chunks_exact_mut(blocks.max(1));
-        of_panels.zip(scales_of_panels).zip(bytes.par_chunks((COLUMNS * row_bytes).max(1))).for_each(
-            |((to, scales), rows)| {
+        let mut lines = vec![Line([0; LINE]); count * layout.lines()];
+        let mut scales = vec![0; count * layout.scales()];
+        lines
+            .par_chunks_exact_mut((blocks * layout.lines()).max(1))
+            .zip(scales.par_chunks_exact_mut((blocks * layout.scales()).max(1)))
+            .zip(bytes.par_chunks((COLUMNS * row_bytes).max(1)))
+            .for_each(|((lines, scales), rows)| {
                 for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
-                    for (b, block) in row.chunks_exact(block.bytes()).enumerate() {
-                        let (scale, quads) = block.split_at(SCALE);
-                        scales[b][r] = [scale[0], scale[1]];
-                        for (line, quad) in to[b * lines..].iter_mut().zip(quads.chunks_exact(QUAD)) {
-                            let to = &mut line.0[r * QUAD..][..QUAD];
-                            to.iter_mut().zip(quad).for_each(|(to, q)| *to = q ^ flip);
-                        }
+                    let places =
+                        lines.chunks_exact_mut(layout.lines()).zip(scales.chunks_exact_mut(layout.scales()));
+                    for (block, (lines, scales)) in row.chunks_exact(block.bytes()).zip(places) {
+                        layout.put(block, r, lines, scales);
                     }
                 }
-            },
-        );
-        Some(panels)
+            });
+        Some(Panels { block, layout, blocks, lines, scales })
     }
 
     /// The blocks of a row, as they were.
     pub fn row(&self, row: usize) -> Vec<u8> {
         let (panel, r) = (row / COLUMNS * self.blocks, row % COLUMNS);
-        let lines = self.lines.len() / self.scales.len().max(1);
-        let mut bytes = Vec::with_capacity(self.blocks * self.block.bytes());
-        for b in panel..panel + self.blocks {
-            bytes.extend(self.scales[b][r]);
-            for line in &self.lines[b * lines..][..lines] {
-                bytes.extend(line.0[r * QUAD..][..QUAD].iter().map(|q| q ^ flip(self.block)));
-            }
+        let (count, scales) = (self.layout.lines(), self.layout.scales());
+        let mut bytes = vec![0; self.blocks * self.block.bytes()];
+        for (i, block) in bytes.chunks_exact_mut(self.block.bytes()).enumerate() {
+            let at = panel + i;
+            self.layout.take(
+                &self.lines[at * count..][..count],
+                &self.scales[at * scales..][..scales],
+                r,
+                block,
+            );
         }
         bytes
     }
@@ -95,22 +118,43 @@ impl Panels {
         self.block
     }
 
-    /// Where the lines and the scales of a panel begin; a panel has `cols / 32` blocks.
+    /// Where the lines of a panel begin, and what scales them.
     pub fn panel(&self, index: usize) -> (*const u8, *const u8) {
         let at = index * self.blocks;
-        let lines = self.lines.len() / self.scales.len().max(1);
-        (self.lines[at * lines..].as_ptr().cast(), self.scales[at..].as_ptr().cast())
+        let lines = self.lines[at * self.layout.lines()..].as_ptr().cast();
+        (lines, self.scales[at * self.layout.scales()..].as_ptr())
     }
 
-    /// Panels there are.
-    pub fn count(&self) -> usize {
-        self.scales.len() / self.blocks.max(1)
+    /// Rows there is room for.
+    pub fn padded_rows(&self) -> usize {
+        self.scales.len() / self.layout.scales() / self.blocks.max(1) * COLUMNS
     }
 }
 
-/// What turns a signed byte into one that is 128 more.
-fn flip(block: BlockType) -> u8 {
-    if block == BlockType::Q8_0 { 128 } else { 0 }
+impl Layout {
+    /// A block of row `r` of a panel.
+    fn put(&self, block: &[u8], r: usize, lines: &mut [Line], scales: &mut [u8]) {
+        for (line, quad) in lines.iter_mut().zip(block[self.numbers.clone()].chunks_exact(QUAD)) {
+            let to = &mut line.0[r * QUAD..][..QUAD];
+            to.iter_mut().zip(quad).for_each(|(to, q)| *to = q ^ self.flip);
+        }
+        scales[r * SCALE..][..SCALE].copy_from_slice(&block[self.d..][..SCALE]);
+        for (groups, scale) in scales[SCALES..].chunks_exact_mut(COLUMNS).zip(&block[self.groups.clone()]) {
+            groups[r] = *scale;
+        }
+    }
+
+    /// The way back.
+    fn take(&self, lines: &[Line], scales: &[u8], r: usize, block: &mut [u8]) {
+        for (line, quad) in lines.iter().zip(block[self.numbers.clone()].chunks_exact_mut(QUAD)) {
+            let from = &line.0[r * QUAD..][..QUAD];
+            quad.iter_mut().zip(from).for_each(|(q, from)| *q = from ^ self.flip);
+        }
+        block[self.d..][..SCALE].copy_from_slice(&scales[r * SCALE..][..SCALE]);
+        for (groups, scale) in scales[SCALES..].chunks_exact(COLUMNS).zip(&mut block[self.groups.clone()]) {
+            *scale = groups[r];
+        }
+    }
 }
 
 #[cfg(test)]
@@ -119,12 +163,12 @@ mod tests {
 
     #[test]
     fn rows_come_back_byte_by_byte() {
-        for block in [BlockType::Q8_0, BlockType::Q4_0] {
-            for (rows, cols) in [(1, 32), (16, 64), (37, 96)] {
-                let len = rows * cols / BLOCK * block.bytes();
+        for block in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q6K] {
+            for (rows, cols) in [(1, 256), (16, 512), (37, 768)] {
+                let len = rows * cols / block.numbers() * block.bytes();
                 let bytes: Vec<u8> = (0..len).map(|i| (i * 37 + i / 251) as u8).collect();
                 let panels = Panels::new(block, rows, cols, &bytes).unwrap();
-                assert_eq!(panels.count(), rows.div_ceil(COLUMNS));
+                assert_eq!(panels.padded_rows(), rows.next_multiple_of(COLUMNS));
                 for (i, row) in bytes.chunks_exact(len / rows).enumerate() {
                     assert_eq!(panels.row(i), row, "{block}, row {i} of {rows}");
                 }

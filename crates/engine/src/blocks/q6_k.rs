@@ -14,8 +14,8 @@ const GROUPS: usize = SUPER_BLOCK / GROUP;
 const HALF: usize = SUPER_BLOCK / 2;
 /// Where the high bits, the scales and d begin.
 const HIGH: usize = SUPER_BLOCK / 2;
-const SCALES: usize = HIGH + SUPER_BLOCK / 4;
-const SCALE: usize = SCALES + GROUPS;
+pub(super) const SCALES: usize = HIGH + SUPER_BLOCK / 4;
+pub(super) const SCALE: usize = SCALES + GROUPS;
 pub(super) const BYTES: usize = SCALE + 2;
 
 /// What is subtracted from the numbers of 6 bits.

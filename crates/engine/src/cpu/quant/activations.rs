@@ -16,34 +16,34 @@ pub struct Int8Blocks {
     blocks: usize,
     /// `[rows, blocks · 32]`
     values: Vec<i8>,
-    /// `[rows, blocks]`: minus the weights' offset times the block's sum.
-    starts: Vec<i32>,
+    /// `[rows, blocks, 2]`: of each half of a block.
+    sums: Vec<i32>,
     /// `[rows, blocks]`
     scales: Vec<f32>,
 }
 
 impl Int8Blocks {
-    /// Take in `x` `[rows, cols]` for weights that are stored `offset` higher than they are.
+    /// Take in `x` `[rows, cols]`.
     ///
     /// # Panics
     /// Rows are no whole blocks.
-    pub fn set(&mut self, x: &[f32], cols: usize, offset: i32) {
+    pub fn set(&mut self, x: &[f32], cols: usize) {
         assert!(cols.is_multiple_of(BLOCK), "{cols} activations are no whole blocks");
         self.blocks = cols / BLOCK;
         let count = x.len() / BLOCK;
         self.values.resize(x.len(), 0);
-        self.starts.resize(count, 0);
+        self.sums.resize(2 * count, 0);
         self.scales.resize(count, 0.0);
         let (width, blocks) = (cols.max(1), self.blocks.max(1));
         if x.len() < SERIAL {
-            let starts = self.starts.chunks_exact_mut(blocks).zip(self.scales.chunks_exact_mut(blocks));
-            let rows = x.chunks_exact(width).zip(self.values.chunks_exact_mut(width)).zip(starts);
-            rows.for_each(|((x, values), (starts, scales))| quantise(x, offset, values, starts, scales));
+            let sums = self.sums.chunks_exact_mut(2 * blocks).zip(self.scales.chunks_exact_mut(blocks));
+            let rows = x.chunks_exact(width).zip(self.values.chunks_exact_mut(width)).zip(sums);
+            rows.for_each(|((x, values), (sums, scales))| quantise(x, values, sums, scales));
         } else {
-            let starts =
-                self.starts.par_chunks_exact_mut(blocks).zip(self.scales.par_chunks_exact_mut(blocks));
-            let rows = x.par_chunks_exact(width).zip(self.values.par_chunks_exact_mut(width)).zip(starts);
-            rows.for_each(|((x, values), (starts, scales))| quantise(x, offset, values, starts, scales));
+            let sums =
+                self.sums.par_chunks_exact_mut(2 * blocks).zip(self.scales.par_chunks_exact_mut(blocks));
+            let rows = x.par_chunks_exact(width).zip(self.values.par_chunks_exact_mut(width)).zip(sums);
+            rows.for_each(|((x, values), (sums, scales))| quantise(x, values, sums, scales));
         }
     }
 
@@ -51,20 +51,20 @@ impl Int8Blocks {
         self.blocks
     }
 
-    /// Where a row's values, starts and scales begin.
+    /// Where a row's values, sums and scales begin.
     pub fn row(&self, row: usize) -> (*const i8, *const i32, *const f32) {
         let at = row * self.blocks;
-        (self.values[at * BLOCK..].as_ptr(), self.starts[at..].as_ptr(), self.scales[at..].as_ptr())
+        (self.values[at * BLOCK..].as_ptr(), self.sums[2 * at..].as_ptr(), self.scales[at..].as_ptr())
     }
 }
 
 simd_fn! {
     /// One row; zeros have a scale of 0.
-    fn quantise(x: &[f32], offset: i32, values: &mut [i8], starts: &mut [i32], scales: &mut [f32]) {
+    fn quantise(x: &[f32], values: &mut [i8], sums: &mut [i32], scales: &mut [f32]) {
         // Adding 1.5 · 2²³ leaves the nearest integer in the low bits of the significand.
         const ROUND: f32 = 12_582_912.0;
         let blocks = x.as_chunks::<BLOCK>().0.iter().zip(values.as_chunks_mut::<BLOCK>().0);
-        for ((x, values), (start, scale)) in blocks.zip(starts.iter_mut().zip(scales)) {
+        for ((x, values), (sums, scale)) in blocks.zip(sums.as_chunks_mut::<2>().0.iter_mut().zip(scales)) {
             let mut lanes = [0.0f32; LANES];
             for x in x.as_chunks::<LANES>().0 {
                 for l in 0..LANES {
@@ -74,14 +74,15 @@ simd_fn! {
             }
             let largest = lanes.iter().fold(0.0f32, |m, v| if *v > m { *v } else { m });
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut sum = 0i32;
-            for i in 0..BLOCK {
-                let q = (x[i] * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-                values[i] = q as i8;
-                sum += q;
+            *sums = [0; 2];
+            for (half, sum) in sums.iter_mut().enumerate() {
+                for i in half * BLOCK / 2..(half + 1) * BLOCK / 2 {
+                    let q = (x[i] * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+                    values[i] = q as i8;
+                    *sum += q;
+                }
             }
             *scale = largest / 127.0;
-            *start = -offset * sum;
         }
     }
 }

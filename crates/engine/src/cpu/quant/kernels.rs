@@ -20,10 +20,10 @@ pub struct Tile {
     pub blocks: usize,
     /// Activations `[rows][blocks · 32]`.
     pub x: *const i8,
-    /// What the sums of each block start from, and its scale, `[rows][blocks]`.
-    pub starts: *const i32,
+    /// The sums of each block's halves, `[rows][blocks][2]`, and its scale, `[rows][blocks]`.
+    pub sums: *const i32,
     pub x_scales: *const f32,
-    /// Panels `[blocks]` of lines, and `[blocks][16]` of f16.
+    /// Panels of lines, and what scales them: see `blocks::panels`.
     pub w: *const u8,
     pub w_scales: *const u8,
     pub out: *mut f32,
@@ -36,7 +36,8 @@ pub struct Tile {
     pub panels: usize,
 }
 
-/// `out[i, j] (+)= alpha · Σ_b x_scales[i, b] · w_scales[j, b] · (starts[i, b] + Σ_p x[i, p] · w[j, p])`
+/// `out[i, j] (+)= alpha · Σ_b x_scales[i, b] · w_scales[j, b] · Σ_p x[i, p] · (w[j, p] − offset)`; weights are stored
+/// without a sign, as the processors' instructions want one side, higher by the offset of their kind.
 ///
 /// # Safety
 /// Everything is readable, and `out` writable, as the tile says; the instruction set is present.
@@ -48,9 +49,10 @@ pub struct Kernel {
     pub name: &'static str,
     /// Panels that go with 1, 2, … rows.
     shapes: &'static [usize],
-    /// Weights of 8 and of 4 bits.
+    /// Weights of 8, of 4 and of 6 bits: `Q8_0`, `Q4_0`, `Q6_K`.
     pub bytes: TileFn,
     pub nibbles: TileFn,
+    pub sixes: TileFn,
 }
 
 impl Kernel {
@@ -106,6 +108,11 @@ trait BlockSums: Sums {
     unsafe fn add(total: Self::Reals, sums: Self::Acc, scales: Self::Reals, factor: f32) -> Self::Reals;
     /// Weights of 4 bits: the low halves, and the high ones.
     unsafe fn nibbles(p: *const u8) -> [Self::W; 2];
+    /// Weights of 6 bits at depth 32 · K and further on in a half of a block, from the lines of their low and high bits.
+    unsafe fn sixes<const K: usize>(low: *const u8, high: *const u8) -> Self::W;
+    /// `sums · scales`, these signed bytes.
+    unsafe fn weigh(sums: Self::Acc, scales: *const u8) -> Self::Acc;
+    unsafe fn plus(a: Self::Acc, b: Self::Acc) -> Self::Acc;
     /// `out = alpha · total`, or added to it.
     unsafe fn store(total: Self::Reals, alpha: f32, add: bool, out: *mut f32);
 }
@@ -114,16 +121,8 @@ trait BlockSums: Sums {
 #[inline(always)]
 unsafe fn tile<S: BlockSums, const R: usize, const W: usize, const NIBBLES: bool>(t: &Tile) {
     unsafe {
-        let lines = if NIBBLES { QUADS / 2 } else { QUADS };
+        let (lines, offset) = if NIBBLES { (QUADS / 2, 8) } else { (QUADS, 128) };
         let depth = t.blocks * QUADS * QUAD;
-        // Few rows wait for memory: ask for the lines early. Panels follow on each other.
-        let prefetch = |columns: &[*const u8; W], at: usize| {
-            if R <= FEW {
-                for j in (0..W).step_by(COLUMNS / S::LANES) {
-                    S::prefetch(columns[j].wrapping_add(AHEAD + at));
-                }
-            }
-        };
         // Register j has columns of panel j · LANES / 16.
         let columns: [*const u8; W] = std::array::from_fn(|j| {
             let (panel, column) = (j * S::LANES / COLUMNS, j * S::LANES % COLUMNS);
@@ -137,12 +136,13 @@ unsafe fn tile<S: BlockSums, const R: usize, const W: usize, const NIBBLES: bool
         for b in 0..t.blocks {
             let mut sums = [[S::start(0); W]; R];
             for i in 0..R {
-                sums[i] = [S::start(*t.starts.add(i * t.blocks + b)); W];
+                let x_sums = t.sums.add(2 * (i * t.blocks + b));
+                sums[i] = [S::start(-offset * (*x_sums + *x_sums.add(1))); W];
             }
             let x = t.x.add(b * QUADS * QUAD);
             for line in 0..lines {
                 let at = (b * lines + line) * LINE;
-                prefetch(&columns, at);
+                ask_ahead::<S, R, W>(&columns, at);
                 if NIBBLES {
                     let mut w = [S::nibbles(columns[0].add(at)); W];
                     for j in 1..W {
@@ -185,6 +185,121 @@ unsafe fn tile<S: BlockSums, const R: usize, const W: usize, const NIBBLES: bool
     }
 }
 
+/// [`tile`] for weights of 6 bits in blocks of 256, whose groups of 16 have scales of their own: a half of a block has
+/// 16 lines of low bits and 8 of high ones.
+#[inline(always)]
+unsafe fn tile_of_sixes<S: BlockSums, const R: usize, const W: usize>(t: &Tile) {
+    /// Lines, and bytes of scales, of a block.
+    const LINES: usize = 48;
+    const SCALES: usize = 18 * COLUMNS;
+    unsafe {
+        let blocks = t.blocks / 8;
+        let columns: [*const u8; W] = std::array::from_fn(|j| {
+            let (panel, column) = (j * S::LANES / COLUMNS, j * S::LANES % COLUMNS);
+            t.w.wrapping_add(panel * blocks * LINES * LINE + column * QUAD)
+        });
+        let scales: [*const u8; W] =
+            std::array::from_fn(|j| t.w_scales.wrapping_add(j * S::LANES / COLUMNS * blocks * SCALES));
+        let mut total = [[S::zero(); W]; R];
+        for b in 0..blocks {
+            let mut d = [S::zero(); W];
+            for j in 0..W {
+                d[j] = S::scales(scales[j].add(b * SCALES + 2 * (j * S::LANES % COLUMNS)));
+            }
+            for half in 0..2 {
+                let at = Sixes {
+                    low: (b * LINES + half * 16) * LINE,
+                    high: (b * LINES + 32 + half * 8) * LINE,
+                    groups: b * SCALES + 2 * COLUMNS + half * 8 * COLUMNS,
+                    x: b * 8 + half * 4,
+                };
+                for line in 0..16 {
+                    ask_ahead::<S, R, W>(&columns, at.low + line * LINE);
+                }
+                for line in 0..8 {
+                    ask_ahead::<S, R, W>(&columns, at.high + line * LINE);
+                }
+                run_of_sixes::<S, R, W, 0>(t, &columns, &scales, &at, &d, &mut total);
+                run_of_sixes::<S, R, W, 1>(t, &columns, &scales, &at, &d, &mut total);
+                run_of_sixes::<S, R, W, 2>(t, &columns, &scales, &at, &d, &mut total);
+                run_of_sixes::<S, R, W, 3>(t, &columns, &scales, &at, &d, &mut total);
+            }
+        }
+        for i in 0..R {
+            for j in 0..W {
+                S::store(total[i][j], t.alpha, t.add, t.out.add(i * t.out_stride + j * S::LANES));
+            }
+        }
+    }
+}
+
+/// Where a half of a block is: bytes to its lines and groups' scales, and its first block of activations.
+struct Sixes {
+    low: usize,
+    high: usize,
+    groups: usize,
+    x: usize,
+}
+
+/// The 32 depths of a half of a block that begin at 32 · K: two groups.
+#[inline(always)]
+unsafe fn run_of_sixes<S: BlockSums, const R: usize, const W: usize, const K: usize>(
+    t: &Tile,
+    columns: &[*const u8; W],
+    scales: &[*const u8; W],
+    at: &Sixes,
+    d: &[S::Reals; W],
+    total: &mut [[S::Reals; W]; R],
+) {
+    const OFFSET: i32 = 32;
+    unsafe {
+        let block = at.x + K;
+        let mut sums = [[S::start(0); W]; R];
+        for group in 0..2 {
+            let mut part = [[S::start(0); W]; R];
+            for i in 0..R {
+                part[i] = [S::start(-OFFSET * *t.sums.add(2 * (i * t.blocks + block) + group)); W];
+            }
+            for line in 4 * group..4 * group + 4 {
+                let (low, high) = (at.low + (K % 2 * 8 + line) * LINE, at.high + line * LINE);
+                let mut w = [S::sixes::<K>(columns[0].add(low), columns[0].add(high)); W];
+                for j in 1..W {
+                    w[j] = S::sixes::<K>(columns[j].add(low), columns[j].add(high));
+                }
+                for i in 0..R {
+                    let x = S::activations(t.x.add((i * t.blocks + block) * QUADS * QUAD + line * QUAD));
+                    for j in 0..W {
+                        part[i][j] = S::dot(part[i][j], w[j], x);
+                    }
+                }
+            }
+            for j in 0..W {
+                let scales = scales[j].add(at.groups + (2 * K + group) * COLUMNS + j * S::LANES % COLUMNS);
+                for i in 0..R {
+                    sums[i][j] = S::plus(sums[i][j], S::weigh(part[i][j], scales));
+                }
+            }
+        }
+        for i in 0..R {
+            let factor = *t.x_scales.add(i * t.blocks + block);
+            for j in 0..W {
+                total[i][j] = S::add(total[i][j], sums[i][j], d[j], factor);
+            }
+        }
+    }
+}
+
+/// Few rows wait for memory: ask for the lines early. Panels follow on each other.
+#[inline(always)]
+unsafe fn ask_ahead<S: BlockSums, const R: usize, const W: usize>(columns: &[*const u8; W], at: usize) {
+    if R <= FEW {
+        for j in (0..W).step_by(COLUMNS / S::LANES) {
+            // SAFETY: by the caller's contract; the line need not exist.
+            unsafe { S::prefetch(columns[j].wrapping_add(AHEAD + at)) };
+        }
+    }
+}
+
 /// Compile the generic tile for one instruction set: each number of rows with so many panels, and with one.
 macro_rules! kernel {
     ($table:ident, $module:ident, $name:literal, $sums:ty, [$($rows:literal x $panels:literal),*]
@@ -216,8 +331,20 @@ macro_rules! kernel {
                 }
             }
 
+            $(#[target_feature(enable = $features)])?
+            unsafe fn sixes(t: &Tile) {
+                unsafe {
+                    match (t.rows, t.panels) {
+                        $(($rows, 1) => super::tile_of_sixes::<$sums, $rows, ONE>(t),)*
+                        $(#[allow(unreachable_patterns)]
+                        ($rows, $panels) => super::tile_of_sixes::<$sums, $rows, { $panels * ONE }>(t),)*
+                        _ => unreachable!("a tile has a shape of its kernel"),
+                    }
+                }
+            }
+
             pub static $table: Kernel =
-                Kernel { #[cfg(test)] name: $name, shapes: &[$($panels),*], bytes, nibbles };
+                Kernel { #[cfg(test)] name: $name, shapes: &[$($panels),*], bytes, nibbles, sixes };
         }
         use $module::$table;
     };
@@ -262,6 +389,25 @@ impl BlockSums for Portable {
         [w.map(|quad| quad.map(|q| q & 15)), w.map(|quad| quad.map(|q| q >> 4))]
     }
     #[inline(always)]
+    unsafe fn sixes<const K: usize>(low: *const u8, high: *const u8) -> Self::W {
+        let (mut w, high) = unsafe { (Self::weights(low), Self::weights(high)) };
+        for (w, high) in w.as_flattened_mut().iter_mut().zip(high.as_flattened()) {
+            *w = *w >> (K / 2 * 4) & 15 | (high >> (2 * K) & 3) << 4;
+        }
+        w
+    }
+    #[inline(always)]
+    unsafe fn weigh(mut sums: Self::Acc, scales: *const u8) -> Self::Acc {
+        let scales = unsafe { scales.cast::<[i8; 16]>().read_unaligned() };
+        sums.iter_mut().zip(scales).for_each(|(sum, scale)| *sum *= i32::from(scale));
+        sums
+    }
+    #[inline(always)]
+    unsafe fn plus(mut a: Self::Acc, b: Self::Acc) -> Self::Acc {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    }
+    #[inline(always)]
     unsafe fn store(total: Self::Reals, alpha: f32, add: bool, out: *mut f32) {
         for (j, total) in total.into_iter().enumerate() {
             unsafe {
@@ -302,6 +448,28 @@ mod x86 {
         }
     }
 
+    /// The bytes of a line of low bits and one of high bits, put together.
+    #[inline(always)]
+    unsafe fn sixes256<const K: usize>(low: *const u8, high: *const u8) -> __m256i {
+        unsafe {
+            let (w, h) = (_mm256_loadu_si256(low.cast()), _mm256_loadu_si256(high.cast()));
+            let w = if K < 2 { w } else { _mm256_srli_epi16::<4>(w) };
+            let h = match K {
+                0 => _mm256_slli_epi16::<4>(h),
+                1 => _mm256_slli_epi16::<2>(h),
+                2 => h,
+                _ => _mm256_srli_epi16::<2>(h),
+            };
+            let w = _mm256_and_si256(w, _mm256_set1_epi8(0x0f));
+            _mm256_or_si256(w, _mm256_and_si256(h, _mm256_set1_epi8(0x30)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh256(sums: __m256i, scales: *const u8) -> __m256i {
+        unsafe { _mm256_mullo_epi32(sums, _mm256_cvtepi8_epi32(_mm_loadl_epi64(scales.cast()))) }
+    }
+
     #[inline(always)]
     unsafe fn store256(total: __m256, alpha: f32, add: bool, out: *mut f32) {
         unsafe {
@@ -337,6 +505,21 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn sixes<const K: usize>(low: *const u8, high: *const u8) -> Self::W {
+            unsafe {
+                let w = sixes256::<K>(low, high);
+                [_mm256_and_si256(w, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16::<8>(w)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn weigh(sums: __m256i, scales: *const u8) -> __m256i {
+            unsafe { weigh256(sums, scales) }
+        }
+        #[inline(always)]
+        unsafe fn plus(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_add_epi32(a, b) }
+        }
+        #[inline(always)]
         unsafe fn store(total: __m256, alpha: f32, add: bool, out: *mut f32) {
             unsafe { store256(total, alpha, add, out) }
         }
@@ -360,6 +543,18 @@ mod x86 {
         #[inline(always)]
         unsafe fn nibbles(p: *const u8) -> [__m256i; 2] {
             unsafe { nibbles256(p) }
+        }
+        #[inline(always)]
+        unsafe fn sixes<const K: usize>(low: *const u8, high: *const u8) -> __m256i {
+            unsafe { sixes256::<K>(low, high) }
+        }
+        #[inline(always)]
+        unsafe fn weigh(sums: __m256i, scales: *const u8) -> __m256i {
+            unsafe { weigh256(sums, scales) }
+        }
+        #[inline(always)]
+        unsafe fn plus(a: __m256i, b: __m256i) -> __m256i {
+            unsafe { _mm256_add_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn store(total: __m256, alpha: f32, add: bool, out: *mut f32) {
@@ -391,6 +586,29 @@ mod x86 {
                 let (w, mask) = (_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(0x0f0f_0f0f));
                 [_mm512_and_si512(w, mask), _mm512_and_si512(_mm512_srli_epi32::<4>(w), mask)]
             }
+        }
+        #[inline(always)]
+        unsafe fn sixes<const K: usize>(low: *const u8, high: *const u8) -> __m512i {
+            unsafe {
+                let (w, h) = (_mm512_loadu_si512(low.cast()), _mm512_loadu_si512(high.cast()));
+                let w = if K < 2 { w } else { _mm512_srli_epi32::<4>(w) };
+                let h = match K {
+                    0 => _mm512_slli_epi32::<4>(h),
+                    1 => _mm512_slli_epi32::<2>(h),
+                    2 => h,
+                    _ => _mm512_srli_epi32::<2>(h),
+                };
+                let w = _mm512_and_si512(w, _mm512_set1_epi32(0x0f0f_0f0f));
+                _mm512_or_si512(w, _mm512_and_si512(h, _mm512_set1_epi32(0x3030_3030)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn weigh(sums: __m512i, scales: *const u8) -> __m512i {
+            unsafe { _mm512_mullo_epi32(sums, _mm512_cvtepi8_epi32(_mm_loadu_si128(scales.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn plus(a: __m512i, b: __m512i) -> __m512i {
+            unsafe { _mm512_add_epi32(a, b) }
         }
         #[inline(always)]
         unsafe fn store(total: __m512, alpha: f32, add: bool, out: *mut f32) {

@@ -1,4 +1,4 @@
-//! `y (+)= alpha · x · wᵀ` for replies, with weights of 8 or 4 bits and activations in int8.
+//! `y (+)= alpha · x · wᵀ` for replies, with weights of 8, 6 or 4 bits and activations in int8.
 //!
 //! As llama.cpp does it: each run of 32 activations is scaled to −127 … 127 and rounded, and a block of weights meets
 //! it in whole numbers, which is exact; scales multiply the blocks' sums. What it costs is the rounding of the
@@ -40,19 +40,14 @@ pub fn linear(x: &[f32], w: &Panels, dims: Dims, alpha: f32, to: Out, y: &mut [f
 
 fn product(kernel: &Kernel, x: &[f32], w: &Panels, dims: Dims, alpha: f32, to: Out, y: &mut [f32]) {
     let Dims { rows, inputs, outputs } = dims;
-    assert!(outputs <= w.count() * COLUMNS, "{outputs} outputs of {} panels", w.count());
+    assert!(outputs <= w.padded_rows(), "{outputs} outputs of {}", w.padded_rows());
     // Taken off the thread meanwhile: while it waits for its tasks, other products may run on it.
     let mut activations = ACTIVATIONS.take();
-    activations.set(&x[..rows * inputs], inputs, offset(w.block()));
+    activations.set(&x[..rows * inputs], inputs);
     let job =
         Job { kernel, x: &activations, w, dims, alpha, to, y: SharedMut::new(&mut y[..rows * outputs]) };
     job.run();
     ACTIVATIONS.set(activations);
-}
-
-/// What is added to weights to store them without a sign.
-fn offset(block: BlockType) -> i32 {
-    if block == BlockType::Q8_0 { 128 } else { 8 }
 }
 
 struct Job<'a> {
@@ -114,11 +109,11 @@ impl Job<'_> {
         let column = panel * COLUMNS;
         let columns = (panels * COLUMNS).min(outputs - column);
         let (w, w_scales) = self.w.panel(panel);
-        let (x, starts, x_scales) = self.x.row(row);
+        let (x, sums, x_scales) = self.x.row(row);
         let mut tile = Tile {
             blocks: self.x.blocks(),
             x,
-            starts,
+            sums,
             x_scales,
             w,
             w_scales,
@@ -149,8 +144,12 @@ impl Job<'_> {
     }
 
     fn multiply(&self, tile: &Tile) {
-        let multiply =
-            if self.w.block() == BlockType::Q8_0 { self.kernel.bytes } else { self.kernel.nibbles };
+        let multiply = match self.w.block() {
+            BlockType::Q8_0 => self.kernel.bytes,
+            BlockType::Q4_0 => self.kernel.nibbles,
+            BlockType::Q6K => self.kernel.sixes,
+            BlockType::Q4K | BlockType::Nf4 => unreachable!("`Panels::new` makes none of these"),
+        };
         // SAFETY: the panels and rows exist, rows and columns of the output are this tile's, the kernel runs here.
         unsafe { multiply(tile) };
     }

@@ -7,7 +7,7 @@ use crate::blocks::panels::Panels;
 use crate::{Activations, BlockType, CpuBackend, FrozenMatrix, random};
 use half::f16;
 
-const KINDS: [BlockType; 2] = [BlockType::Q8_0, BlockType::Q4_0];
+const KINDS: [BlockType; 3] = [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q6K];
 
 /// Numbers as activations have them: most small, some large.
 fn numbers(len: usize, key: u64) -> Vec<f32> {
@@ -50,6 +50,7 @@ fn every_kernel_is_the_sum_of_rounded_activations() {
             for (rows, outputs, inputs) in
                 [(1, 1, 32), (1, 16, 64), (1, 200, 96), (2, 67, 32), (3, 48, 160), (7, 33, 64), (13, 130, 32)]
             {
+                let inputs = inputs * block.numbers() / 32;
                 let w = weights(block, outputs, inputs);
                 let panels = Panels::new(block, outputs, inputs, w.bytes()).unwrap();
                 let x = numbers(rows * inputs, 3);
@@ -102,7 +103,7 @@ fn rounding_activations_costs_no_more_than_it_does_in_llama_cpp() {
 
 #[test]
 fn rows_and_threads_do_not_change_a_bit() {
-    let (rows, outputs, inputs) = (21, 1000, 128);
+    let (rows, outputs, inputs) = (21, 1000, 256);
     for block in KINDS {
         let w = weights(block, outputs, inputs);
         let panels = Panels::new(block, outputs, inputs, w.bytes()).unwrap();
