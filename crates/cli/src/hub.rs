@@ -5,7 +5,7 @@ use crate::ui::Ui;
 use indicatif::{HumanBytes, ProgressBar};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tolmach_hub::{Error, Hub, Kind, Progress, Repo, Settings, Wanted};
+use tolmach_hub::{Error, Fetched, Hub, Kind, Progress, Repo, Settings, Wanted};
 
 /// What says that a name is the Hub's, whatever lies here.
 const SCHEME: &str = "hf://";
@@ -16,6 +16,16 @@ const SCHEME: &str = "hf://";
 /// It is not here, and the Hub does not give it.
 pub fn model(path: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     locate(path, Kind::Model, Wanted::Model, ui)
+}
+
+/// What is known of a model without its weights: a folder with configuration and tokenizer, and how many bytes the
+/// weights take at the Hub. `None`: it is named as a path.
+///
+/// # Errors
+/// As [`model`].
+pub fn config(path: &Path, ui: &Ui) -> Result<Option<(PathBuf, Option<u64>)>, Failure> {
+    let found = ask(path, Kind::Model, Wanted::Config, ui)?;
+    Ok(found.map(|fetched| (fetched.path, fetched.weights)))
 }
 
 /// The folder of an adapter.
@@ -76,7 +86,12 @@ pub fn pinned(path: &Path) -> Option<PathBuf> {
 }
 
 fn locate(path: &Path, kind: Kind, wanted: Wanted, ui: &Ui) -> Result<PathBuf, Failure> {
-    let Some(name) = name_in(path, kind) else { return Ok(path.to_path_buf()) };
+    Ok(ask(path, kind, wanted, ui)?.map_or_else(|| path.to_path_buf(), |fetched| fetched.path))
+}
+
+/// What the Hub gives; `None`: the path is none of its names.
+fn ask(path: &Path, kind: Kind, wanted: Wanted, ui: &Ui) -> Result<Option<Fetched>, Failure> {
+    let Some(name) = name_in(path, kind) else { return Ok(None) };
     let also_local = (!is_explicit(path)).then(|| path.display().to_string());
     let (repo, file) = Repo::parse(&name, kind).map_err(failure)?;
     let wanted = file.map_or(wanted, Wanted::File);
@@ -96,7 +111,7 @@ fn locate(path: &Path, kind: Kind, wanted: Wanted, ui: &Ui) -> Result<PathBuf, F
     if fetched.bytes > 0 {
         ui.say(format!("{repo}: {} fetched, commit {}", HumanBytes(fetched.bytes), &fetched.commit[..8]));
     }
-    Ok(fetched.path)
+    Ok(Some(fetched))
 }
 
 fn is_explicit(path: &Path) -> bool {

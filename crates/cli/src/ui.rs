@@ -2,7 +2,7 @@
 
 use anstream::{eprintln, stdout};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::io::Write;
 use std::time::Duration;
 
@@ -82,10 +82,28 @@ impl Ui {
     pub fn bar(&self, length: u64, what: &str) -> ProgressBar {
         let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(length), target);
-        let style = "{prefix:>12} {bar:30} {human_pos}/{human_len} {per_sec} eta {eta} {msg}";
-        bar.set_style(ProgressStyle::with_template(style).expect("the template above is valid"));
+        let style = "{prefix:>12} {bar:30} {human_pos}/{human_len} {rate} eta {eta} {msg}";
+        let style = ProgressStyle::with_template(style).expect("the template above is valid");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = out.write_str(&rate(state.per_sec())); // a String takes everything
+        }));
         bar.set_prefix(what.to_string());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
+    }
+}
+
+/// So many a second, with two or three digits that matter.
+fn rate(per_second: f64) -> String {
+    let decimals = if per_second >= 100.0 { 0 } else { 1 + usize::from(per_second < 10.0) };
+    format!("{per_second:.decimals$}/s")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_rate_has_no_digits_that_say_nothing() {
+        let found = [0.0512, 2.3456, 52.3961, 1234.5678].map(super::rate);
+        assert_eq!(found, ["0.05/s", "2.35/s", "52.4/s", "1235/s"]);
     }
 }

@@ -9,8 +9,10 @@ mod server;
 mod tiny;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// A file system of so many KiB on a folder of its own, unmounted at the end.
 struct SmallDisk {
@@ -28,11 +30,11 @@ impl SmallDisk {
         match mount {
             Ok(output) if output.status.success() => Some(Self { mounted, _folder: folder }),
             Ok(output) => {
-                println!("skipped, no right to mount: {}", String::from_utf8_lossy(&output.stderr).trim());
+                eprintln!("skipped, no right to mount: {}", String::from_utf8_lossy(&output.stderr).trim());
                 None
             }
             Err(error) => {
-                println!("skipped, there is no `mount` here: {error}");
+                eprintln!("skipped, there is no `mount` here: {error}");
                 None
             }
         }
@@ -109,6 +111,55 @@ fn training_that_could_not_be_saved_does_not_start() {
     assert!(message.contains("the disk has") && message.contains("free"), "{message}");
     assert!(!message.contains("step 1/"), "{message}");
     assert!(disk.files(&out).is_empty(), "{:?}", disk.files(&out));
+}
+
+/// Somebody else's file takes what is left while a run saves after every step: the run ends with the file
+/// named, its last state is whole, and once there is room again it goes on to the bytes of a run that had it.
+#[test]
+fn a_disk_that_fills_while_training_loses_no_state() {
+    let Some(disk) = SmallDisk::new(4096) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    tiny::write_models(folder.path());
+    let data = folder.path().join("tokens.jsonl");
+    fs::write(&data, "{\"input_ids\": [5, 6, 7, 8], \"labels\": [-100, 6, 7, 8]}\n".repeat(4)).unwrap();
+    let run = |out: &Path, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tolmach"));
+        command.args(["train", "--max-steps", "400", "--save-every", "1", "--lora-rank", "4"]).args(more);
+        command.arg("--base").arg(folder.path().join("base")).arg("--data").arg(&data).arg("-o").arg(out);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let out = disk.path("adapter");
+    let state = out.join("training-state.safetensors");
+    let mut child = run(&out, &[]);
+    while !state.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first save");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut filler = fs::File::create(disk.path("filler")).unwrap();
+    while child.try_wait().unwrap().is_none() {
+        // What a save gives back is taken at once.
+        let _ = filler.write(&[0; 4096]);
+    }
+    drop(filler);
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(message.contains("No space left") && message.contains("adapter/"), "{message}");
+    assert!(state.exists() && !out.join("adapter_model.safetensors").exists());
+    assert!(disk.files(&out).iter().all(|f| !f.ends_with(".tmp")), "{:?}", disk.files(&out));
+
+    let still = run(&out, &["--resume"]).wait_with_output().unwrap();
+    assert_eq!(still.status.code(), Some(3), "no room yet: {}", String::from_utf8_lossy(&still.stderr));
+    fs::remove_file(disk.path("filler")).unwrap();
+    let whole = folder.path().join("whole");
+    for (out, more) in [(&out, &["--resume"][..]), (&whole, &[])] {
+        let output = run(out, more).wait_with_output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        assert!(more.is_empty() || message.contains("step"), "it went on: {message}");
+    }
+    let adapter = |folder: &Path| fs::read(folder.join("adapter_model.safetensors")).unwrap();
+    assert!(adapter(&out) == adapter(&whole), "other bytes than a run with room enough");
 }
 
 #[test]

@@ -84,6 +84,25 @@ fn chat_fetches_its_model_once_and_then_needs_no_network() {
     assert_eq!(stdout(&place.run(&both)), tuned);
 }
 
+/// What a plan needs is a few kilobytes; the gigabytes of weights stay where they are.
+#[test]
+fn a_plan_fetches_no_weights_and_is_that_of_the_model_itself() {
+    let place = Place::with_remote_base();
+    let row = "{\"input_ids\": [5, 6, 7, 8], \"labels\": [-100, 6, 7, 8]}\n";
+    fs::write(place.dir.path().join("tokens.jsonl"), row.repeat(8)).unwrap();
+    let plan = |base: &str| -> Value {
+        let output = place.run(&["plan", "--base", base, "--data", "tokens.jsonl", "--dora", "--json"]);
+        serde_json::from_str(&stdout(&output)).unwrap()
+    };
+    let (local, remote) = (plan("kept"), plan("org/tiny"));
+    for part in ["mapped", "trained", "activations", "scratch", "head", "saving"] {
+        assert_eq!(local["memory"][part], remote["memory"][part], "{part}");
+    }
+    let paths = place.hub.hub_paths();
+    assert!(paths.iter().any(|path| path.ends_with("/config.json")), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.ends_with(".safetensors")), "{paths:?}");
+}
+
 #[test]
 fn a_download_that_was_killed_goes_on_where_it_was() {
     let place = Place::with_remote_base();
@@ -251,6 +270,7 @@ fn an_adapter_goes_up_with_its_report_card_and_without_its_training_state() {
     let config: Value = serde_json::from_slice(&files["adapter_config.json"]).unwrap();
     assert_eq!(config["base_model_name_or_path"], "org/tiny");
     let card = String::from_utf8(files["README.md"].clone()).unwrap();
+    check_model_index(&card);
     for part in [
         "base_model: org/tiny",
         "base_model_relation: adapter",
@@ -259,6 +279,35 @@ fn an_adapter_goes_up_with_its_report_card_and_without_its_training_state() {
     ] {
         assert!(card.contains(part), "{part} is not in\n{card}");
     }
+}
+
+/// The Hub's own parser reads the card's evaluation results.
+fn check_model_index(card: &str) {
+    assert!(card.contains("\nmodel-index:\n- name: \"adapter\"\n  results:\n  - task:\n"), "{card}");
+    let script = "import sys, json\nfrom huggingface_hub import ModelCard\n\
+        data = ModelCard(sys.stdin.read()).data\n\
+        rows = [[r.task_type, r.dataset_name, r.metric_type, r.metric_value] for r in data.eval_results]\n\
+        print(json.dumps([data.model_name, rows]))";
+    let named = std::env::var("TOLMACH_PYTHON").ok();
+    let has_package = |python: &String| {
+        let import = Command::new(python).args(["-c", "import huggingface_hub"]).output();
+        import.is_ok_and(|output| output.status.success())
+    };
+    let Some(python) = named.into_iter().chain(["python3".to_string()]).find(has_package) else {
+        eprintln!("skipped: no python3 (or TOLMACH_PYTHON) with the package huggingface_hub");
+        return;
+    };
+    let mut command = Command::new(python);
+    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), card.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(found[0], "adapter");
+    let rows = found[1].as_array().unwrap();
+    let row = rows.iter().find(|row| row[2] == "exact_match").unwrap();
+    assert_eq!((&row[0], &row[1]), (&"text-generation".into(), &"1 held-out examples, ru".into()));
+    assert!(row[3].is_number() && rows.iter().any(|row| row[2] == "bits_per_byte"), "{rows:?}");
 }
 
 #[test]

@@ -9,18 +9,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tolmach_engine::Dtype;
 use tolmach_model::TensorWriter;
-use tolmach_tokenize::Tokenizer;
+use tolmach_tokenize::{TOKENIZER_FILES, Tokenizer};
 
-/// What of the base goes along as it is. (`tokenizer_config.json` and the JSON files below are changed.)
-const COMPANIONS: [&str; 7] = [
-    "tokenizer.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-];
+/// Written anew, like the JSON files below; the rest of the base's tokenizer goes along as it is.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// What the files beside the weights say.
 pub struct Companions<'a> {
@@ -113,7 +105,7 @@ pub fn write_companions(
     dtype: Dtype,
     with: &Companions,
 ) -> Result<()> {
-    for name in COMPANIONS {
+    for name in TOKENIZER_FILES.into_iter().filter(|name| *name != TOKENIZER_CONFIG) {
         copy(&base.join(name), &folder.join(name))?;
     }
     let mut config = read_json(&base.join("config.json"))?;
@@ -142,7 +134,7 @@ pub fn write_companions(
     write_json(&folder.join("config.json"), &config)?;
     write_json(&folder.join("generation_config.json"), &generation)?;
 
-    let mut tokenizer = read_json(&base.join("tokenizer_config.json"))?;
+    let mut tokenizer = read_json(&base.join(TOKENIZER_CONFIG))?;
     write_conversion(folder, with.tokenizer, &mut tokenizer)?;
     if let Some(template) = with.chat_template {
         write(&folder.join("chat_template.jinja"), template)?;
@@ -151,7 +143,7 @@ pub fn write_companions(
         }
     }
     if !tokenizer.is_null() {
-        write_json(&folder.join("tokenizer_config.json"), &tokenizer)?;
+        write_json(&folder.join(TOKENIZER_CONFIG), &tokenizer)?;
     }
     Ok(())
 }

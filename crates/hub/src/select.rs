@@ -11,6 +11,8 @@ pub enum Wanted {
     Model,
     /// Configuration and tokenizer alone.
     Tokenizer,
+    /// The same, the configuration for certain: what is known of a model before its weights are there.
+    Config,
     /// An adapter in PEFT's format.
     Adapter,
     /// The file with a data set's examples.
@@ -80,6 +82,8 @@ pub fn select(repo: &Repo, wanted: &Wanted, paths: &BTreeSet<String>) -> Result<
             let files: Vec<String> = there(&COMPANIONS);
             if files.is_empty() { Err(nothing("tokenizer")) } else { Ok(files) }
         }
+        Wanted::Config if !paths.contains("config.json") => Err(nothing("config.json")),
+        Wanted::Config => Ok(there(&COMPANIONS)),
         Wanted::Model => {
             let mut files: Vec<String> = there(&COMPANIONS);
             let weights = first(&WEIGHTS).ok_or_else(|| {
@@ -104,6 +108,18 @@ pub fn select(repo: &Repo, wanted: &Wanted, paths: &BTreeSet<String>) -> Result<
             files => Err(Error::SeveralDataFiles { repo: repo.clone(), files: files.to_vec() }),
         },
     }
+}
+
+/// The weights that [`Wanted::Model`] would take, shards in place of their index by the names that transformers
+/// gives them.
+pub fn weights<'a>(paths: impl Iterator<Item = &'a String> + Clone) -> impl Iterator<Item = &'a String> {
+    let kinds = [("model", ".safetensors"), ("pytorch_model", ".bin")];
+    let is = |path: &str, (stem, end): (&str, &str)| {
+        let middle = path.strip_prefix(stem).and_then(|rest| rest.strip_suffix(end));
+        middle.is_some_and(|middle| middle.is_empty() || (middle.starts_with('-') && middle.contains("-of-")))
+    };
+    let kind = kinds.into_iter().find(|&kind| paths.clone().any(|path| is(path, kind)));
+    paths.filter(move |path| kind.is_some_and(|kind| is(path, kind)))
 }
 
 /// The index of shards among selected files.
@@ -221,6 +237,18 @@ mod tests {
         let index = br#"{"weight_map": {"a": "s1", "b": "s2", "c": "s1"}}"#;
         assert_eq!(shards(index).unwrap(), paths(&["s1", "s2"]));
         assert!(shards(b"{}").is_err() && shards(b"<html>").is_err());
+    }
+
+    #[test]
+    fn weights_are_known_by_name() {
+        let found = |names: &[&str]| weights(paths(names).iter()).cloned().collect::<Vec<_>>();
+        let sharded = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+        let more =
+            ["model.safetensors.index.json", "pytorch_model.bin", "config.json", "model-tiny.safetensors"];
+        assert_eq!(found(&[&sharded[..], &more].concat()), sharded);
+        assert_eq!(found(&["pytorch_model.bin", "training_args.bin"]), ["pytorch_model.bin"]);
+        assert!(found(&["x.gguf"]).is_empty());
+        assert!(selected(&Wanted::Config, &["tokenizer.json"]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::http::ATTEMPTS;
 use crate::progress::Progress;
 use crate::repo::{Kind, Repo};
-use crate::select::{OPTIONAL, Wanted, index_in, select, shards};
+use crate::select::{OPTIONAL, Wanted, index_in, select, shards, weights};
 use crate::tree::{self, Tree};
 use crate::verify::free_bytes;
 use std::collections::BTreeSet;
@@ -28,6 +28,8 @@ pub struct Fetched {
     pub commit: String,
     /// Bytes that came over the network.
     pub bytes: u64,
+    /// What a model's weights take in the repository, fetched or not; `None`: there are none, or nobody knows.
+    pub weights: Option<u64>,
 }
 
 /// Where the files of a commit are known from.
@@ -87,7 +89,8 @@ impl Hub {
             (Wanted::File(_) | Wanted::DataFile, [file]) => snapshot.join(file),
             _ => snapshot,
         };
-        Ok(Fetched { path, commit: found.commit, bytes })
+        let weights = found.tree.as_ref().map(|tree| weights(tree.keys()).map(|path| tree[path].size).sum());
+        Ok(Fetched { path, commit: found.commit, bytes, weights: weights.filter(|&bytes: &u64| bytes > 0) })
     }
 
     /// The commit and its files.

@@ -1,11 +1,12 @@
 //! LoRA adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`, both ways.
 
 use crate::block::Block;
-use crate::build::{LoraConfig, new_lora};
+use crate::build::new_lora;
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Decoder, Head};
 use crate::error::{Error, Result};
 use crate::linear::MAGNITUDE;
+use crate::lora::{InitLora, LoraConfig};
 use crate::parameter::Parameter;
 use crate::tensor_writer::TensorWriter;
 use serde_json::{Map, Value, json};
@@ -34,7 +35,7 @@ pub struct AdapterInfo {
 }
 
 /// Keys that change nothing in what we compute, whatever they hold.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 11] = [
     "auto_mapping",
     "base_model_name_or_path",
     "revision",
@@ -42,15 +43,21 @@ const HARMLESS: [&str; 12] = [
     "peft_type",
     "peft_version",
     "task_type",
-    "init_lora_weights", // only says where training started
     "megatron_core",     // names a package; `megatron_config` switches it on
     "qalora_group_size", // read only with use_qalora
     "loftq_config",      // only says where training started
     "r",
 ];
 
+const MODULES: &str = "a list of module names or \"all-linear\" (write the names that the pattern fits)";
+
+/// Why some ways to begin are refused: PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA change the base's own weights.
+const UNCHANGED_BASE: &str = "true, false, \"gaussian\", \"eva\", \"orthogonal\" or \"mica\": the others are \
+     adapters of a changed base; save with peft's `path_initial_model_for_weight_conversion`, which turns them \
+     into plain LoRA";
+
 /// Keys that we read.
-const READ: [&str; 10] = [
+const READ: [&str; 13] = [
     "r",
     "lora_alpha",
     "lora_dropout",
@@ -59,6 +66,9 @@ const READ: [&str; 10] = [
     "rank_pattern",
     "alpha_pattern",
     "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "init_lora_weights",
     "modules_to_save",
     "ensure_weight_tying",
 ];
@@ -113,7 +123,15 @@ impl AdapterInfo {
             alpha_pattern: pattern(&json["alpha_pattern"], Value::as_f64)
                 .ok_or_else(|| bad("alpha_pattern", "an object from layer names to numbers"))?,
             target_modules: names(&json["target_modules"])
-                .ok_or_else(|| bad("target_modules", "a list of module names or \"all-linear\""))?,
+                .filter(|names| !names.iter().any(|name| is_regex(name)))
+                .ok_or_else(|| bad("target_modules", MODULES))?,
+            exclude_modules: names(&json["exclude_modules"])
+                .filter(|_| !json["exclude_modules"].is_string()) // to peft a string is a pattern here
+                .ok_or_else(|| bad("exclude_modules", "a list of module names"))?,
+            layers_to_transform: blocks(&json["layers_to_transform"])
+                .ok_or_else(|| bad("layers_to_transform", "a number or a list of numbers of blocks"))?,
+            init_lora_weights: init(&json["init_lora_weights"])
+                .ok_or_else(|| bad("init_lora_weights", UNCHANGED_BASE))?,
             // With tied weights peft writes `model.embed_tokens`.
             modules_to_save: names(&json["modules_to_save"])
                 .ok_or_else(|| bad("modules_to_save", "a list of module names"))?
@@ -136,7 +154,7 @@ impl AdapterInfo {
         if targets.iter().any(|t| t == "all-linear") {
             targets = crate::LINEAR_LAYERS.map(String::from).to_vec();
         }
-        let saved = if lora.modules_to_save.is_empty() { Value::Null } else { json!(lora.modules_to_save) };
+        let list = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
         // Whole numbers as PEFT writes them: `16`, not `16.0`.
         let number = |x: f64| if x.fract() == 0.0 { json!(x as i64) } else { json!(x) };
         let alphas: Map<String, Value> =
@@ -149,13 +167,18 @@ impl AdapterInfo {
             "ensure_weight_tying": lora.ensure_weight_tying,
             "fan_in_fan_out": false,
             "inference_mode": true,
-            "init_lora_weights": true,
+            "exclude_modules": list(&lora.exclude_modules),
+            "init_lora_weights": match lora.init_lora_weights {
+                InitLora::Kaiming => json!(true),
+                InitLora::Gaussian => json!("gaussian"),
+            },
             "layers_pattern": null,
-            "layers_to_transform": null,
+            "layers_to_transform":
+                if lora.layers_to_transform.is_empty() { Value::Null } else { json!(lora.layers_to_transform) },
             "lora_alpha": number(lora.alpha),
             // The decimal that the user wrote, not the f32's 0.05000000074505806.
             "lora_dropout": lora.dropout.to_string().parse::<f64>().unwrap_or(0.0),
-            "modules_to_save": saved,
+            "modules_to_save": list(&lora.modules_to_save),
             "peft_type": "LORA",
             "r": lora.rank,
             "rank_pattern": lora.rank_pattern,
@@ -176,6 +199,34 @@ impl AdapterInfo {
 pub fn snapshot_step(folder: &Path) -> Result<Option<usize>> {
     let file = Checkpoint::open_file(&folder.join(ADAPTER_WEIGHTS))?;
     Ok(file.metadata().get(STEP_KEY).and_then(|step| step.parse().ok()))
+}
+
+/// How A began, as far as it matters to go on; `None` where the base was changed, too.
+fn init(value: &Value) -> Option<InitLora> {
+    match value {
+        Value::Null | Value::Bool(_) => Some(InitLora::Kaiming),
+        Value::String(name) => match name.to_lowercase().as_str() {
+            "gaussian" => Some(InitLora::Gaussian),
+            "eva" | "orthogonal" | "mica" => Some(InitLora::Kaiming),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a name is a pattern: peft takes any string but "all-linear" for one.
+fn is_regex(name: &str) -> bool {
+    name.contains(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-')))
+}
+
+/// Numbers of blocks; a number is a list of one, null an empty one.
+fn blocks(value: &Value) -> Option<Vec<usize>> {
+    let number = |v: &Value| v.as_u64().map(|block| block as usize);
+    match value {
+        Value::Null => Some(vec![]),
+        Value::Array(all) => all.iter().map(number).collect(),
+        one => Some(vec![number(one)?]),
+    }
 }
 
 /// The shape that PEFT gives a tensor: magnitudes are a vector.
@@ -328,6 +379,17 @@ mod tests {
             ("alpha_pattern", json!({"q_proj": 2, "self_attn.q_proj": 3})),
             ("a_field_of_the_future", json!(1)),
             ("fan_in_fan_out", json!(true)),
+            ("init_lora_weights", json!("pissa_niter_16")),
+            ("init_lora_weights", json!("olora")),
+            ("init_lora_weights", json!("loftq")),
+            ("target_modules", json!(".*(q|v)_proj$")),
+            ("exclude_modules", json!("k_proj")),
+            ("layers_to_transform", json!([-1])),
+            ("layers_pattern", json!("h")),
+            ("trainable_token_indices", json!([5])),
+            ("layer_replication", json!([[0, 2]])),
+            ("target_parameters", json!(["mlp.up_proj.weight"])),
+            ("lora_bias", json!(true)),
         ] {
             let mut json = info().to_json();
             json[key] = value;
@@ -338,6 +400,24 @@ mod tests {
         let mut json = info().to_json();
         json["another_field"] = Value::Null;
         assert!(AdapterInfo::from_json(Path::new("x"), &json).is_ok(), "null is a default");
+    }
+
+    #[test]
+    fn what_narrows_the_targets_is_read_and_written() {
+        let mut json = info().to_json();
+        json["layers_to_transform"] = json!(1);
+        json["exclude_modules"] = json!(["k_proj"]);
+        json["init_lora_weights"] = json!("gaussian");
+        let read = AdapterInfo::from_json(Path::new("x"), &json).unwrap();
+        assert!(read.lora.targets("model.layers.1.self_attn.q_proj"));
+        assert!(!read.lora.targets("model.layers.0.self_attn.q_proj"));
+        assert!(!read.lora.targets("model.layers.1.self_attn.k_proj"));
+        let written = read.to_json();
+        assert_eq!(written["layers_to_transform"], json!([1]));
+        assert_eq!(
+            (&written["exclude_modules"], &written["init_lora_weights"]),
+            (&json["exclude_modules"], &json["init_lora_weights"])
+        );
     }
 
     #[test]

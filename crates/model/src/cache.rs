@@ -294,7 +294,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::LoraConfig;
+    use crate::lora::LoraConfig;
     use proptest::prelude::*;
     use std::path::Path;
     use std::sync::Arc;

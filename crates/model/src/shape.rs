@@ -1,8 +1,9 @@
 //! What a model and what is trained in it take, known before a weight is read.
 
-use crate::build::{LoraConfig, linear_shapes};
+use crate::build::linear_shapes;
 use crate::config::Config;
 use crate::decoder::{BatchSize, Keeping, WorkspaceSpec};
+use crate::lora::LoraConfig;
 
 /// What is trained.
 #[derive(Clone, Copy, Debug)]

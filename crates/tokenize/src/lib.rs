@@ -49,4 +49,4 @@ pub use survey::{
 pub use template::{BUILT_IN_TEMPLATES, BuiltIn, PromptTemplate, RenderError, Rendered, TemplateStrings};
 pub use template_file::TEMPLATE_FILE;
 pub use token_example::{IGNORED, TokenExample};
-pub use tokenizer::{TextTokens, Tokenizer};
+pub use tokenizer::{TOKENIZER_FILES, TextTokens, Tokenizer};

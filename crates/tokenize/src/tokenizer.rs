@@ -8,6 +8,19 @@ use crate::template::Rendered;
 use rayon::prelude::*;
 use std::path::Path;
 
+/// The files that a model folder's tokenizer may consist of, its chat template included. (What is fetched from the
+/// Hub for models of any kind has a longer list of its own.)
+pub const TOKENIZER_FILES: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+];
+
 /// `tokenizer.json` or `tokenizer.model` with its special tokens resolved (see the module `special`).
 ///
 /// Special tokens get into the ids only from here, never from a text: a `</s>` that an example or

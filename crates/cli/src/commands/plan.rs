@@ -1,6 +1,7 @@
 //! `tolmach plan`: memory, time and cost of a training run, before anything starts.
 
 use super::train::{HowArgs, fetch};
+use crate::hub;
 use crate::recipe::{self, RunPlan};
 use crate::report::{Failure, Outcome};
 use crate::stages::train::{Base, TrainOptions, plan_with_time};
@@ -20,8 +21,9 @@ Examples:
     tolmach plan --config open_llama_7b/config.json --data tokens.jsonl
 
 The memory is the most that the system will count as resident, mapped weights and saving included; they alone
-give way when memory is short. A model named at the Hub is fetched first; --config does without. The time is foretold from about two seconds of this machine's own arithmetic on
-the model's own blocks and data. Nothing is written.";
+give way when memory is short. Of a model named at the Hub configuration and tokenizer are fetched, its weights are not. The time is
+foretold from about two seconds of this machine's own arithmetic on the model's own blocks and data. Nothing else is
+written.";
 
 /// Memory, time and cost of a training run before it starts
 #[derive(clap::Args)]
@@ -61,15 +63,26 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     let options = options(args, ui)?;
     let (options, base) = match &config {
         Some(file) => (options, Base::of_config(file)?),
-        None => {
-            let hint = "--config FILE plans from a model's config.json alone";
-            let is_here = options.base.exists();
-            let options = fetch(options, ui).map_err(|f| if is_here { f } else { f.hint(hint) })?;
-            let base = Base::open(&options.base)?;
-            (options, base)
-        }
+        None => named(options, ui)?,
     };
     plan_with_time(&options, &base, price, ui).map(Some)
+}
+
+/// The base that is named, without its weights where the Hub has them and this machine has not.
+fn named(mut options: TrainOptions, ui: &Ui) -> Result<(TrainOptions, Base), Failure> {
+    let hint = "--config FILE plans from a model's config.json alone";
+    let is_here = options.base.exists();
+    let explained = |f: Failure| if is_here { f } else { f.hint(hint) };
+    let remote = hub::config(&options.base, ui).map_err(explained)?;
+    if let Some((folder, _)) = &remote {
+        options.base.clone_from(folder);
+    }
+    let options = fetch(options, ui).map_err(explained)?;
+    let base = match remote {
+        Some((folder, weights)) => Base::open(&folder).or_else(|_| Base::of_remote(&folder, weights))?,
+        None => Base::open(&options.base)?,
+    };
+    Ok((options, base))
 }
 
 fn options(args: Args, ui: &Ui) -> Result<TrainOptions, Failure> {

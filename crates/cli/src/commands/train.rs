@@ -10,7 +10,7 @@ use crate::ui::Ui;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use std::path::PathBuf;
 use std::time::Duration;
-use tolmach_model::LoraConfig;
+use tolmach_model::{InitLora, LoraConfig};
 use tolmach_tokenize::{MaskConfig, OverLong, PromptTemplate};
 use tolmach_train::{MemoryLimit, Schedule, TrainConfig};
 
@@ -121,6 +121,15 @@ struct LoraArgs {
     /// Layers with LoRA, by name: q_proj,v_proj… [default: all-linear]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     target_modules: Vec<String>,
+    /// Layers without LoRA all the same, by name
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    exclude_modules: Vec<String>,
+    /// Only in these blocks, counted from 0 [default: all]
+    #[arg(long, value_name = "BLOCKS", value_delimiter = ',')]
+    layers_to_transform: Vec<usize>,
+    /// How the matrix A begins: kaiming or gaussian [default: kaiming]
+    #[arg(long, value_name = "NAME", value_parser = init_lora_weights)]
+    init_lora_weights: Option<InitLora>,
     /// Trained in full beside it: embed_tokens, lm_head
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     modules_to_save: Vec<String>,
@@ -148,11 +157,14 @@ struct LoraArgs {
 }
 
 /// The flags that describe a fresh adapter.
-const FRESH: [&str; 9] = [
+const FRESH: [&str; 12] = [
     "lora_rank",
     "lora_alpha",
     "lora_dropout",
     "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "init_lora_weights",
     "modules_to_save",
     "rslora",
     "dora",
@@ -360,6 +372,17 @@ impl HowArgs {
     }
 }
 
+/// PEFT's ways to begin that leave the base as it is.
+fn init_lora_weights(name: &str) -> Result<InitLora, String> {
+    match name {
+        "kaiming" | "true" => Ok(InitLora::Kaiming),
+        "gaussian" => Ok(InitLora::Gaussian),
+        other => {
+            Err(format!("`{other}` is not computed here: expected kaiming (peft's default) or gaussian"))
+        }
+    }
+}
+
 /// `name=value`.
 fn pair<T: std::str::FromStr>(text: &str) -> Result<(String, T), String> {
     let pair = text.split_once('=').and_then(|(name, value)| Some((name.to_string(), value.parse().ok()?)));
@@ -383,6 +406,9 @@ fn tuning(args: LoraArgs) -> Result<Tuning, Failure> {
         rank_pattern: args.rank_pattern.into_iter().collect(),
         alpha_pattern: args.alpha_pattern.into_iter().collect(),
         target_modules: if all { default.target_modules } else { args.target_modules },
+        exclude_modules: args.exclude_modules,
+        layers_to_transform: args.layers_to_transform,
+        init_lora_weights: args.init_lora_weights.unwrap_or_default(),
         modules_to_save: args.modules_to_save,
         ..default
     };

@@ -79,8 +79,8 @@ impl<B: Backend> Decoder<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::LoraConfig;
     use crate::checkpoint::Checkpoint;
+    use crate::lora::LoraConfig;
     use std::path::Path;
     use tolmach_engine::CpuBackend;
 

@@ -1,8 +1,8 @@
 //! The economies of a training pass against passes without them.
 
 use super::*;
-use crate::build::LoraConfig;
 use crate::config::{Rope, RopeScaling};
+use crate::lora::LoraConfig;
 use tolmach_engine::{CpuBackend, ReferenceBackend};
 
 const LAYERS: usize = 4;

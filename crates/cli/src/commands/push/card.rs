@@ -9,7 +9,7 @@ use crate::ui::Ui;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use tolmach_eval::ReportCard;
+use tolmach_eval::{MEASURES, ReportCard};
 use tolmach_hub::Repo;
 
 /// Make the card and put it among the files; its text.
@@ -75,6 +75,15 @@ fn describe_model(
         if let Some(language) = &report.language {
             card.set_default("language", &format!("[{language}]"));
         }
+        match model_index(&report, &repo.id) {
+            Some(index) if card.get("model-index").is_none_or(|old| old.contains(OWN_SET)) => {
+                card.set_block("model-index", index);
+            }
+            Some(_) => {
+                ui.warn("the card has a model-index of its own: it stays, the new figures are in the text");
+            }
+            None => {}
+        }
         let markdown = report.to_markdown();
         let body = markdown.split_once('\n').map_or("", |(_, body)| body);
         card.section("Report card", &body.replace("\n## ", "\n### "));
@@ -86,6 +95,43 @@ fn describe_model(
         card.section("Provenance", &provenance(&record));
     }
     Ok(())
+}
+
+/// What the Hub calls the held-out examples of a report card, which are no data set of its own.
+const OWN_SET: &str = "tolmach-held-out";
+
+/// The Hub's own form of evaluation results: a result for each set of examples, the measures of the side that is
+/// pushed. Block YAML, every name quoted as JSON is. `None` where nothing was measured.
+fn model_index(report: &ReportCard, repo: &str) -> Option<String> {
+    let side = report.judged();
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut text = format!("\n- name: {}\n  results:", quoted(repo.rsplit('/').next().unwrap_or(repo)));
+    let mut any = false;
+    let sets =
+        [(false, &report.language, side.examples), (true, &report.source_language, side.source_examples)];
+    for (is_source, language, examples) in sets {
+        let measured: Vec<_> = MEASURES
+            .iter()
+            .filter(|measure| measure.name.starts_with("source_") == is_source)
+            .filter_map(|measure| Some((measure, side.get(measure.name)?)))
+            .collect();
+        if measured.is_empty() {
+            continue;
+        }
+        any = true;
+        let language = language.as_ref().map(|language| format!(", {language}")).unwrap_or_default();
+        let name = quoted(&format!("{examples} held-out examples{language}"));
+        let _ = write!(
+            text,
+            "\n  - task:\n      type: text-generation\n    dataset:\n      type: {OWN_SET}\n      name: {name}\n    metrics:"
+        );
+        for (measure, value) in measured {
+            let (name, title) = (measure.name.trim_start_matches("source_"), measure.title);
+            let title = quoted(title.trim_start_matches("source: "));
+            let _ = write!(text, "\n    - type: {name}\n      value: {value:?}\n      name: {title}");
+        }
+    }
+    any.then_some(text)
 }
 
 /// The name of the base model: as asked for, as the adapter, the card or the certificate says.
@@ -249,6 +295,14 @@ impl Card {
         match self.front.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => *old = value,
             None => self.front.push((key.to_string(), value)),
+        }
+    }
+
+    /// YAML as it is, on lines of its own.
+    fn set_block(&mut self, key: &str, yaml: String) {
+        match self.front.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = yaml,
+            None => self.front.push((key.to_string(), yaml)),
         }
     }
 

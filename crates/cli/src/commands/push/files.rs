@@ -4,6 +4,7 @@ use crate::report::Failure;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tolmach_hub::{Kind, PushFile, Source};
+use tolmach_tokenize::TOKENIZER_FILES;
 
 /// What a folder holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +55,11 @@ impl What {
             }
             _ if path != name => false,
             What::Adapter => {
-                ["adapter_config.json", "adapter_model.safetensors"].contains(&name) || BESIDE.contains(&name)
+                ["adapter_config.json", "adapter_model.safetensors"].contains(&name) || is_beside(name)
             }
             What::Model => {
                 let weights = name.starts_with("model") && ends(&[".safetensors", ".safetensors.index.json"]);
-                weights || ["config.json", "generation_config.json"].contains(&name) || BESIDE.contains(&name)
+                weights || ["config.json", "generation_config.json"].contains(&name) || is_beside(name)
             }
             What::Gguf => ends(&[".gguf", ".gguf.certificate.json"]),
         }
@@ -68,19 +69,9 @@ impl What {
 pub const CARD: &str = "README.md";
 
 /// What goes with weights of any kind.
-const BESIDE: [&str; 11] = [
-    "template.json",
-    "certificate.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "card.json",
-];
+fn is_beside(name: &str) -> bool {
+    TOKENIZER_FILES.contains(&name) || ["template.json", "certificate.json", "card.json"].contains(&name)
+}
 
 /// A file to be sent.
 pub struct File {

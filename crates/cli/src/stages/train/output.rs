@@ -7,6 +7,7 @@ use crate::ui::Ui;
 use std::path::{Path, PathBuf};
 use tolmach_engine::{CpuBackend, Dtype};
 use tolmach_model::{ADAPTER_WEIGHTS, AdapterInfo, Decoder};
+use tolmach_tokenize::TOKENIZER_FILES;
 use tolmach_train::{Identity, Live, State};
 
 /// The training state in the output folder.
@@ -20,19 +21,6 @@ const RECORD: &str = "training.json";
 const LIVE: &str = "live";
 const LIVE_REQUEST: &str = "live.request";
 const MODEL_WEIGHTS: &str = "model.safetensors";
-
-/// What goes with a model trained in full: the tokenizer and how to generate, as they are in the base.
-const COMPANIONS: [&str; 9] = [
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "generation_config.json",
-];
 
 /// An output folder that may be written to.
 pub struct Output {
@@ -178,7 +166,8 @@ impl Output {
             }
             None => {
                 model.save(&self.folder, Dtype::F32).map_err(model_failure)?;
-                for name in COMPANIONS {
+                // The tokenizer and how to generate are those of the base.
+                for name in TOKENIZER_FILES.into_iter().chain(["generation_config.json"]) {
                     if let Ok(bytes) = std::fs::read(options.base.join(name)) {
                         tolmach_durable::write(&self.folder.join(name), bytes)?;
                     }

@@ -53,6 +53,22 @@ impl Base {
         Ok(Self { config, checkpoint: None, dtype })
     }
 
+    /// From a folder with `config.json` and, for all that is known of the weights, the bytes that they take.
+    ///
+    /// # Errors
+    /// As [`Base::of_config`].
+    pub fn of_remote(folder: &Path, weights: Option<u64>) -> Result<Self, Failure> {
+        let named = Self::of_config(&folder.join("config.json"))?;
+        let each = weights.map(|bytes| bytes / named.config.parameters().max(1) as u64);
+        // A type is often named that the file is not of: size counts. Between types of 2 bytes it is no matter.
+        let dtype = match (each, named.dtype) {
+            (Some(4..), _) => Dtype::F32,
+            (Some(_), Dtype::F32) => Dtype::BF16,
+            (_, dtype) => dtype,
+        };
+        Ok(Self { dtype, ..named })
+    }
+
     /// The weights, if they are there.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
