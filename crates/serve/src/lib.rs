@@ -34,3 +34,6 @@ pub use scheduler::EngineOptions;
 pub use server::{bind, serve};
 pub use state::{AppState, Stop};
 pub use watch::report_page;
+
+/// The style sheet of all pages, for a page of its own that is to look like them.
+pub const LOOK: &str = include_str!("../pages/shell/shell.css");

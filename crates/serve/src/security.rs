@@ -26,6 +26,10 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    if is_bare(&response) {
+        response = ApiError::new(response.status(), "This server cannot read the address of the request.")
+            .into_response();
+    }
     let status = response.status().as_u16();
     state.registry.metrics().count_request(route.as_deref().unwrap_or("none"), status);
     let headers = response.headers_mut();
@@ -38,6 +42,12 @@ pub async fn guard(State(state): State<Arc<AppState>>, request: Request, next: N
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether the router itself refused, in plain text: clients read errors in one shape.
+fn is_bare(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status().is_client_error() && kind.is_some_and(|kind| kind.starts_with("text/plain"))
 }
 
 fn admit(options: &Options, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {

@@ -4,11 +4,11 @@
 use crate::config::{OnMiss, Options};
 use crate::engine::{Engine, Manner};
 use crate::http::excerpt;
-use crate::repair::{Outcome, Solved};
-use crate::review::{MENDED, OpenSegment, PERSON, Review};
+use crate::repair::{Failed, Outcome, Solved};
+use crate::review::{MENDED, OpenSegment, PERSON, Review, Why};
 use crate::run::{Missed, Sources, Stats, Translated, fields, is_translatable, is_translated};
 use crate::structure::{rebuild, segments};
-use crate::verify::{CHECKS, Checker, STRUCTURE_CHECKS, skeleton};
+use crate::verify::{CHECKS, Checker, Finding, STRUCTURE_CHECKS, skeleton};
 use crate::{Error, REVIEW_KEY};
 use std::convert::Infallible;
 use tolmach_corpus::{Body, Example, Translation};
@@ -80,7 +80,10 @@ impl Assembly<'_> {
             out.examples.push(self.emit(example, body, translation));
             return;
         }
-        let reason = broken.unwrap_or_else(|| self.reason(&example.body, &open));
+        let reason = match &broken {
+            Some(finding) => finding.to_string(),
+            None => self.reason(&example.body, &open),
+        };
         if self.options.on_miss == OnMiss::Keep {
             out.stats.kept += 1;
             let notes = vec![format!("left untranslated: {reason}")];
@@ -92,7 +95,9 @@ impl Assembly<'_> {
         }
         // What a person has begun is not thrown away.
         let draft = before.map_or(body, |review| review.draft);
-        let review = Review { reason: reason.clone(), segments: open, draft, accept: false, drop: false };
+        let why = broken.map(Why::Finding);
+        let review =
+            Review { reason: reason.clone(), why, segments: open, draft, accept: false, drop: false };
         out.missed.push(Missed { example, reason, review });
     }
 
@@ -148,8 +153,8 @@ impl Assembly<'_> {
             if let Outcome::Failed(failed) = self.outcome(segment)
                 && !open.iter().any(|other| other.source == segment)
             {
-                let (proposal, reason) = (failed.proposal.clone(), failed.reason.clone());
-                open.push(OpenSegment { source: segment.to_string(), proposal, reason });
+                let Failed { reason, why, proposal } = failed.clone();
+                open.push(OpenSegment { source: segment.to_string(), proposal, reason, why });
             }
         }
         open
@@ -182,12 +187,10 @@ fn repairs(solved: &[&Solved]) -> Vec<String> {
 }
 
 /// The check behind every emitted example: each field has the skeleton of its source.
-fn broken_field(source: &Body, target: &Body) -> Option<String> {
+fn broken_field(source: &Body, target: &Body) -> Option<Finding> {
     let mut pairs = source.fields().zip(target.fields());
     pairs.find_map(|((name, before), (_, after))| {
-        skeleton(before, after)
-            .is_none()
-            .then(|| format!("the skeleton of `{name}` is not that of its source"))
+        skeleton(before, after).is_none().then(|| Finding::Skeleton { field: name.to_string() })
     })
 }
 

@@ -2,7 +2,7 @@
 //! the same for every engine and live in `dispatch.rs`.
 
 use crate::LanguagePair;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -118,7 +118,8 @@ impl Price {
 pub type Answer = Result<String, Miss>;
 
 /// Why a segment has no translation.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "miss", content = "message", rename_all = "snake_case")]
 pub enum Miss {
     #[error("not in the translation memory")]
     NotInMemory,

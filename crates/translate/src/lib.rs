@@ -51,5 +51,5 @@ pub use journal::{Journal, JournalError, Scope, Stored};
 pub use kind::EngineKind;
 pub use language::LanguagePair;
 pub use marian::{Marian, MarianError, MarianOptions, Precision};
-pub use review::{OpenSegment, REVIEW_KEY, Review};
+pub use review::{OpenSegment, REVIEW_KEY, Review, Why};
 pub use run::{Missed, Progress, Stats, Survey, Translated, survey, translate_examples};

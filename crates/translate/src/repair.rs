@@ -13,6 +13,7 @@ use crate::dispatch::{
 use crate::engine::{Answer, Engine, Limits, Manner, Miss};
 use crate::forms::{Form, Target, ways};
 use crate::journal::{Journal, Scope};
+use crate::review::Why;
 use crate::run::{Progress, Stats, Survey};
 use crate::verify::{Checker, Finding, Lexicon, Relation, Verdict};
 use crate::{Error, Options};
@@ -49,8 +50,16 @@ pub(crate) struct Solved {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Failed {
     pub reason: String,
+    /// The reason as data, where it is one of ours.
+    pub why: Option<Why>,
     /// The last target that failed the checks.
     pub proposal: Option<String>,
+}
+
+impl Failed {
+    fn check(finding: Finding, target: String) -> Self {
+        Self { reason: finding.to_string(), why: Some(Why::Finding(finding)), proposal: Some(target) }
+    }
 }
 
 /// A segment on its way down the ladder.
@@ -315,11 +324,12 @@ impl<'a> Ladder<'a> {
                 // What an engine said of a text is the better reason than that another never saw it.
                 if job.failed.reason.is_empty() || miss != Miss::NotInMemory {
                     job.failed.reason = miss.to_string();
+                    job.failed.why = Some(Why::Miss(miss));
                 }
                 return;
             }
             Judged::Spoiled(reason) => {
-                job.failed.reason = reason;
+                (job.failed.reason, job.failed.why) = (reason, None);
                 return;
             }
             Judged::Target(target, notes) => (target, notes),
@@ -327,9 +337,7 @@ impl<'a> Ladder<'a> {
         repairs.extend(target.repairs.iter().map(|&note| note.to_string()));
         match target.verdict {
             Verdict::Pass => job.solved = Some(Solved { target: target.text, engine, repairs }),
-            Verdict::Fail(finding) => {
-                job.failed = Failed { reason: finding.to_string(), proposal: Some(target.text) };
-            }
+            Verdict::Fail(finding) => job.failed = Failed::check(finding, target.text),
             Verdict::Doubt(finding) => {
                 let before = job.doubt.take().filter(|(text, _)| *text == target.text);
                 let times = before.map_or(1, |(_, times)| times + 1);
@@ -338,7 +346,7 @@ impl<'a> Ladder<'a> {
                     repairs.push(format!("kept in spite of a doubt: {finding}"));
                     job.solved = Some(Solved { target: target.text, engine, repairs });
                 } else {
-                    job.failed = Failed { reason: finding.to_string(), proposal: Some(target.text.clone()) };
+                    job.failed = Failed::check(finding, target.text.clone());
                     job.doubt = Some((target.text, times));
                 }
             }

@@ -6,9 +6,10 @@
 //! `"accept": true` it is emitted whatever the checks say; with `"drop": true` it is left out. What a person
 //! has decided stays in the review file, so that it holds for every later run.
 
+use crate::engine::Miss;
 use crate::structure::lines;
-use crate::verify::{Checker, Verdict, skeleton};
-use serde::{Deserialize, Serialize};
+use crate::verify::{Checker, Finding, Verdict, skeleton};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashMap;
 use tolmach_corpus::{Body, Example, Translation};
 
@@ -24,6 +25,9 @@ pub(crate) const MENDED: &str = "mended by a person";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Review {
     pub reason: String,
+    /// The reason as data, where it is about the whole and not about segments.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
     /// The segments without a translation that can be trusted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<OpenSegment>,
@@ -45,6 +49,22 @@ pub struct OpenSegment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal: Option<String>,
     pub reason: String,
+    /// The reason as data, where it is one of ours.
+    #[serde(default, deserialize_with = "known", skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+}
+
+/// Why something has no translation, as data: `{"check": "digits", …}`, `{"miss": "not_in_memory"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Why {
+    Finding(Finding),
+    Miss(Miss),
+}
+
+/// What a later version may have found is no reason to lose a review: its text says it too.
+fn known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Why>, D::Error> {
+    Ok(serde_json::from_value(serde_json::Value::deserialize(from)?).ok())
 }
 
 impl Review {
@@ -148,9 +168,32 @@ mod tests {
     fn review(instruction: &str, output: &str, accept: bool) -> bool {
         let draft =
             Body::Alpaca { instruction: instruction.into(), input: String::new(), output: output.into() };
-        let review = Review { reason: String::new(), segments: Vec::new(), draft, accept, drop: false };
+        let review =
+            Review { reason: String::new(), why: None, segments: Vec::new(), draft, accept, drop: false };
         let checker = Checker::new(&LanguagePair::new("en", "ru").unwrap());
         review.is_mended(&body("- One of them\n- Two of them\n"), &checker)
+    }
+
+    #[test]
+    fn a_reason_is_data_too_and_an_unknown_one_loses_nothing() {
+        let row = |why: &str| {
+            let segment = format!(r#"{{"source": "1969", "proposal": "1996", "reason": "r", "why": {why}}}"#);
+            let review = format!(r#"{{"reason": "r", "segments": [{segment}], "draft": {{"text": "x"}}}}"#);
+            serde_json::from_str::<Review>(&review).unwrap()
+        };
+        let digits = r#"{"check":"digits","missing":["1969"],"added":["1996"]}"#;
+        for why in [
+            digits,
+            r#"{"check":"torn"}"#,
+            r#"{"miss":"not_in_memory"}"#,
+            r#"{"miss":"refused","message":"no"}"#,
+        ] {
+            let review = row(why);
+            assert_eq!(serde_json::to_string(review.segments[0].why.as_ref().unwrap()).unwrap(), why);
+            let again = serde_json::to_string(&review).unwrap();
+            assert_eq!(serde_json::from_str::<Review>(&again).unwrap(), review);
+        }
+        assert_eq!(row(r#"{"check": "of a later version"}"#).segments[0].why, None);
     }
 
     #[test]
@@ -189,7 +232,8 @@ mod tests {
             let mut example = Example::new(Body::Text { text: text.into() });
             example.id = id.into();
             let draft = Body::Text { text: draft.into() };
-            let review = Review { reason: "r".into(), segments: vec![], draft, accept: !drop, drop };
+            let review =
+                Review { reason: "r".into(), why: None, segments: vec![], draft, accept: !drop, drop };
             review.put_into(example)
         };
         let data_set = ["a", "b", "c"].map(|id| translated(id, id, "перевод")).to_vec();

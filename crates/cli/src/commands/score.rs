@@ -111,8 +111,8 @@ pub fn run(args: &Args, ui: &Ui) -> Outcome {
         let name =
             args.input.file_name().map_or_else(|| shown(&args.input), |n| n.to_string_lossy().into_owned());
         let title = format!("Translation quality: {name}");
-        let page =
-            Page { title, facts: facts.clone(), scores: &scores, compared: &compared, worst: args.worst };
+        let (facts, look) = (facts.clone(), tolmach_serve::LOOK);
+        let page = Page { title, look, facts, scores: &scores, compared: &compared, worst: args.worst };
         tolmach_durable::write(path, page.to_html())?;
         ui.say(format!("the page is in {}", path.display()));
     }

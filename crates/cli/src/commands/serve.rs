@@ -34,7 +34,7 @@ pub struct Args {
     /// Where to listen; another address than loopback demands --api-key
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The key that clients must present
+    /// The key that clients must present: letters, digits, punctuation of ASCII
     #[arg(long, value_name = "KEY", env = "TOLMACH_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
     /// Another name under which browsers may reach this server
@@ -79,6 +79,9 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     if args.models.is_empty() && args.runs.is_empty() && args.reviews.is_empty() {
         return Err(Failure::usage("nothing to serve").hint("--model NAME=BASE[+ADAPTER]"));
     }
+    if let Some(key) = &args.api_key {
+        check_key(key)?;
+    }
     let pool = Some(Arc::new(loading::pool(args.threads)?));
     let engine = EngineOptions {
         pool,
@@ -103,7 +106,7 @@ pub fn run(args: Args, ui: &Ui) -> Outcome {
     }
     let options = Options {
         address: args.listen,
-        api_key: args.api_key.filter(|key| !key.is_empty()),
+        api_key: args.api_key,
         hosts: args.hosts,
         adapter_roots: args.adapter_roots,
         runs: args.runs,
@@ -139,6 +142,19 @@ fn serve_failure(error: tolmach_serve::Error) -> Failure {
         }
         _ => Failure::from(error),
     }
+}
+
+/// What can be sent in a header as it is; the key itself is not repeated where others may read it.
+fn check_key(key: &str) -> Result<(), Failure> {
+    let problem = match key {
+        "" => "the API key is empty, so everybody would have it",
+        key if !key.bytes().all(|b| b.is_ascii_graphic()) => {
+            "the API key holds a space or a character beyond ASCII, which clients cannot send"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(problem)
+        .hint("--api-key KEY (or TOLMACH_API_KEY) with ASCII letters, digits, punctuation"))
 }
 
 fn positive(text: &str) -> Result<usize, String> {

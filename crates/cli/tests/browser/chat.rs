@@ -75,6 +75,12 @@ fn a_reply_streams_and_stops() {
     in_browser(DESKTOP, async |tab| {
         let (_folder, server) = serve();
         open(tab, &server).await;
+        // What a screen reader is told, and when.
+        tab.eval(
+            "(window.said = [], new MutationObserver(() => window.said.push(performance.now()))
+                .observe(document.querySelector('#announce'), {childList: true, characterData: true, subtree: true}))",
+        )
+        .await;
         tab.slow_down(Some(SLOW)).await;
         ask(tab, "Кот?").await;
         // It grows while it is written, and says so to a screen reader.
@@ -89,6 +95,10 @@ fn a_reply_streams_and_stops() {
         tab.press(Key::Escape).await;
         answered(tab).await;
         assert!(tab.text(".reply .tools").await.contains("Stopped."));
+        let said = tab.eval("window.said").await;
+        let said: Vec<f64> = serde_json::from_value(said).unwrap();
+        let pauses = said.windows(2).rev().skip(1).map(|pair| pair[1] - pair[0]);
+        assert!(pauses.into_iter().all(|pause| pause > 2000.0), "it talks without a pause: {said:?}");
         let stopped = prose(tab).await;
         tab.slow_down(None).await;
         // The page is free: the next message goes through, to its end.
@@ -266,6 +276,56 @@ fn conversations_are_kept_found_renamed_and_deleted() {
         ready(tab).await;
         assert_eq!(tab.eval(titles).await, json!(["Про собаку"]));
     });
+}
+
+#[test]
+fn replies_and_code_are_copied_also_where_the_browser_has_no_clipboard() {
+    in_browser(DESKTOP, async |tab| {
+        let (folder, server) = serve();
+        open(tab, &server).await;
+        let text = "Так:\n\n```python\nprint(\"привет\")\n```\n\n| a | b |\n|---|--:|\n| 1 | 2 |";
+        import(tab, folder.path(), text).await;
+        tab.until("document.querySelector('.code') && document.querySelector('td.right')").await;
+        let (reply, code) = (".reply > .tools .button.small", ".code .button");
+        for (clipboard, copied) in [
+            ("{writeText: async (text) => { window.copied = text; }}", "window.copied"),
+            // Plain HTTP from another machine.
+            ("undefined", "window.selected"),
+        ] {
+            tab.eval(&format!(
+                "(Object.defineProperty(navigator, 'clipboard', {{configurable: true, value: {clipboard}}}),
+                  document.addEventListener('copy', () => {{ window.selected = document.activeElement.value; }}), 0)"
+            ))
+            .await;
+            for (button, expected) in [(code, "print(\"привет\")\n"), (reply, text)] {
+                tab.click(button).await;
+                tab.until(&format!("document.querySelector('{button}').innerText === 'Copied'")).await;
+                assert_eq!(tab.eval(copied).await, json!(expected), "{clipboard}");
+                assert_eq!(tab.text("#announce").await, "Copied");
+                let focused = format!("document.activeElement === document.querySelector('{button}')");
+                assert_eq!(tab.eval(&focused).await, json!(true), "the focus stays on the button");
+                tab.until(&format!("document.querySelector('{button}').innerText !== 'Copied'")).await;
+            }
+        }
+        // Only the messages scroll, however long they are.
+        import(tab, folder.path(), &"Длинно. ".repeat(2000)).await;
+        assert_eq!(tab.eval("document.documentElement.scrollHeight <= innerHeight").await, json!(true));
+    });
+}
+
+/// A conversation with this reply, imported and opened.
+async fn import(tab: &Tab, folder: &std::path::Path, text: &str) {
+    let id = text.len().to_string();
+    let reply = json!({"id": format!("r{id}"), "asked": "ru", "model": "ru", "text": text, "finish": "stop"});
+    let turn = json!({"id": "t", "place": "", "prompt": "?", "columns": [{"asked": "ru", "shown": 0, "versions": [reply]}]});
+    let conversation = json!({"id": id, "title": id, "turns": [turn], "updated": text.len()});
+    let file = folder.join("import.json");
+    let whole = json!({"format": "tolmach-conversations", "conversations": [conversation]});
+    std::fs::write(&file, whole.to_string()).unwrap();
+    tab.upload("#import-file", &file).await;
+    tab.until(&format!("document.querySelector('.conversations .title')?.innerText === '{id}'")).await;
+    tab.click(".conversations .open").await;
+    tab.until("document.querySelector('.prose')?.innerText.length > 9").await;
 }
 
 #[test]

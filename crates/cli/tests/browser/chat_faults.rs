@@ -6,6 +6,7 @@ use crate::tab::{DESKTOP, Tab, in_browser};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
+use thirtyfour::Key;
 
 #[test]
 fn a_server_that_dies_is_told_and_asked_again() {
@@ -49,17 +50,151 @@ fn a_stream_that_is_cut_keeps_what_came() {
     });
 }
 
+/// More tokens than the context holds.
+fn too_long() -> String {
+    "кот ".repeat(500)
+}
+
+async fn written(tab: &Tab, field: &str) -> String {
+    tab.eval(&format!("document.querySelector('{field}')?.value ?? ''")).await.as_str().unwrap().to_string()
+}
+
 #[test]
-fn an_error_of_the_server_is_told_in_its_words() {
+fn a_message_that_is_too_long_is_kept_to_be_shortened() {
     in_browser(DESKTOP, async |tab| {
         let (_folder, server) = serve();
         open(tab, &server).await;
-        // More tokens than the context holds.
-        tab.type_into("#prompt", "кот ".repeat(500)).await;
+        settle(tab, 20).await;
+        let told = "document.querySelector('#banner').innerText.includes('too long for ru')";
+        tab.type_into("#prompt", too_long()).await;
         tab.click("#send").await;
-        tab.until("document.querySelector('#banner').innerText.includes('context')").await;
-        assert!(tab.text(".reply .wrong").await.contains("context"));
-        assert!(tab.text(".reply-head").await.contains("did not answer"));
+        tab.until(told).await;
+        assert!(tab.text("#banner").await.contains("400 tokens"));
+        // Nothing is left of the try but the text, where it was typed.
+        assert_eq!(written(tab, "#prompt").await, too_long());
+        assert_eq!(tab.eval("document.activeElement.id").await, json!("prompt"));
+        assert_eq!((tab.count(".turn").await, tab.count(".conversations li").await), (0, 0));
+        tab.picture("too-long").await;
+        tab.eval("document.querySelector('#prompt').value = ''").await;
+        ask(tab, "Кот?").await;
+        answered(tab).await;
+        assert_eq!(tab.text("#banner").await, "");
+
+        // In a conversation, and as an edit: what was there before stays.
+        let before = prose(tab).await;
+        tab.type_into("#prompt", too_long()).await;
+        tab.click("#send").await;
+        tab.until(told).await;
+        assert_eq!((tab.count(".turn").await, written(tab, "#prompt").await), (1, too_long()));
+        tab.eval("document.querySelector('#prompt').value = ''").await;
+        tab.click("[data-focus$=':edit']").await;
+        tab.type_into("#edit-text", format!(" {}\n", too_long())).await;
+        tab.until(&format!("{told} && document.querySelector('#edit-text')")).await;
+        assert!(written(tab, "#edit-text").await.starts_with("Кот? кот кот"));
+        tab.press(Key::Escape).await;
+        assert_eq!((prose(tab).await, tab.text(".bubble").await), (before.clone(), "Кот?".to_string()));
+        assert_eq!(tab.count(".question .switcher").await, 0);
+        tab.reload().await;
+        ready(tab).await;
+        tab.until("document.querySelector('.prose')?.innerText").await;
+        assert_eq!(prose(tab).await, before);
+    });
+}
+
+#[test]
+fn without_a_model_the_page_says_how_to_get_one() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(folder.path(), &["--runs", "."]);
+        tab.goto(&server.address).await;
+        tab.until("document.querySelector('.welcome h2')").await;
+        assert_eq!(tab.text(".welcome h2").await, "No model is served");
+        assert!(tab.text(".welcome code").await.contains("--model"));
+        let locked = "['#prompt', '#send'].every((id) => document.querySelector(id).disabled)";
+        assert_eq!(tab.eval(locked).await, json!(true));
+        assert_eq!(tab.axe().await, Vec::<String>::new());
+        tab.picture("no-model").await;
+        // The other pages without anything to show.
+        for (page, title) in [
+            ("training", "No training yet"),
+            ("review", "Nothing to review"),
+            ("report", "No report card yet"),
+        ] {
+            tab.goto(&format!("{}/{page}", server.address)).await;
+            tab.until(&format!(
+                "document.querySelector('#empty:not([hidden])')?.innerText.includes('{title}')"
+            ))
+            .await;
+            tab.picture(&format!("{page}-empty")).await;
+            assert_eq!(tab.axe().await, Vec::<String>::new(), "{page}");
+        }
+        assert_eq!(tab.complaints().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn adapters_come_and_go_without_a_reload() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = chat::endless_models();
+        let server = Server::start(folder.path(), &["--model", "base=base", "--adapters", "."]);
+        open(tab, &server).await;
+        let models = "[...document.querySelectorAll('#models select')[0].options].map((o) => o.value)";
+        assert_eq!(tab.eval(models).await, json!(["base"]));
+        let post = |path: &str, fields: Value| {
+            format!(
+                "fetch('/v1/{path}', {{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: JSON.stringify({fields})}}).then((r) => r.status)"
+            )
+        };
+        let load = post("load_lora_adapter", json!({"lora_name": "ru", "lora_path": "adapter"}));
+        assert_eq!(tab.eval_later(&load).await, json!(200));
+        tab.until(&format!("{models}.includes('ru')")).await;
+        // The one that was chosen stays chosen; the new one can be asked at once.
+        assert_eq!(tab.eval("document.querySelector('#models select').value").await, json!("base"));
+        tab.click("#compare").await;
+        ask(tab, "Кот?").await;
+        answered(tab).await;
+        assert_eq!(tab.text(".reply:last-child .model").await, "ru");
+        let unload = post("unload_lora_adapter", json!({"lora_name": "ru"}));
+        assert_eq!(tab.eval_later(&unload).await, json!(200));
+        tab.until("document.querySelector('#banner').innerText.includes('No longer served: ru')").await;
+        assert_eq!(tab.eval(models).await, json!(["base"]));
+        assert_eq!(tab.text(".reply:last-child .model").await, "ru", "what was said stays");
+    });
+}
+
+#[test]
+fn the_browser_enforces_the_policy() {
+    in_browser(DESKTOP, async |tab| {
+        let (_folder, server) = serve();
+        open(tab, &server).await;
+        tab.eval(
+            "(() => {
+                window.broken = [];
+                document.addEventListener('securitypolicyviolation', (e) => window.broken.push(e.effectiveDirective));
+                const add = (tag, props) => document.body.append(Object.assign(document.createElement(tag), props));
+                add('script', { textContent: 'window.harmed = 1' });
+                add('style', { textContent: 'body { display: none }' });
+                add('div', {}); document.body.lastChild.setAttribute('style', 'display: block');
+                add('button', {}); document.body.lastChild.setAttribute('onclick', 'window.harmed = 1');
+                add('img', { src: 'https://evil.invalid/pixel.png' });
+                add('iframe', { src: 'https://evil.invalid/' });
+                fetch('https://evil.invalid/').catch(() => null);
+            })()",
+        )
+        .await;
+        for directive in [
+            "script-src-elem",
+            "style-src-elem",
+            "style-src-attr",
+            "script-src-attr",
+            "img-src",
+            "frame-src",
+            "connect-src",
+        ] {
+            tab.until(&format!("window.broken.includes('{directive}')")).await;
+        }
+        assert_eq!(tab.eval("window.harmed ?? null").await, Value::Null);
+        assert_eq!(tab.eval("getComputedStyle(document.body).display").await, json!("flex"));
     });
 }
 

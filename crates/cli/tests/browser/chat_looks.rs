@@ -76,6 +76,27 @@ fn on_a_phone() {
 }
 
 #[test]
+fn who_wants_no_motion_has_none() {
+    in_browser(PHONE, async |tab| {
+        let (_folder, server) = serve();
+        open(tab, &server).await;
+        tab.slow_down(Some(3000)).await;
+        ask(tab, "Кот?").await;
+        let longest = "Math.max(...[...document.querySelectorAll('*')].flatMap((node) => ['', '::before'].flatMap((part) => {
+            const style = getComputedStyle(node, part);
+            const moves = [style.transitionDuration, style.animationName === 'none' ? '0s' : style.animationDuration];
+            return moves.join(',').split(',').map((time) => parseFloat(time)); })))";
+        let breathes = "getComputedStyle(document.querySelector('.prose'), '::before').animationName";
+        tab.eval("document.querySelector('.reply').classList.add('waiting')").await;
+        assert_eq!(tab.eval(breathes).await, json!("breathe"));
+        assert!(tab.eval(longest).await.as_f64().unwrap() > 0.1);
+        let calm = json!({"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]});
+        tab.devtools("Emulation.setEmulatedMedia", calm).await;
+        assert!(tab.eval(longest).await.as_f64().unwrap() < 0.001);
+    });
+}
+
+#[test]
 fn by_keyboard_alone() {
     in_browser(DESKTOP, async |tab| {
         let (_folder, server) = serve();

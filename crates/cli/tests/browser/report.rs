@@ -64,3 +64,36 @@ fn the_file_alone_is_the_same_without_a_server() {
         assert_eq!(tab.axe().await, Vec::<String>::new());
     });
 }
+
+#[test]
+fn the_page_of_scores_looks_like_the_others() {
+    in_browser(DESKTOP, async |tab| {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "Очень длинный перевод, который сидит в таблице. ".repeat(20);
+        for (name, text) in
+            [("engine.ru", format!("кот сидит\n{long}\n")), ("human.ru", "кот спит\nкоротко\n".into())]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let status = Command::new(env!("CARGO_BIN_EXE_tolmach"))
+            .current_dir(folder.path())
+            .args(["score", "engine.ru", "--ref", "human.ru", "--report", "quality.html"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        tab.goto(&format!("file://{}", folder.path().join("quality.html").display())).await;
+        assert_eq!(tab.eval("document.scripts.length").await, json!(0));
+        let ground = "getComputedStyle(document.body).backgroundColor";
+        assert_eq!(tab.eval(ground).await, json!("rgb(247, 246, 243)"), "the ground of all pages");
+        tab.picture("scores").await;
+        assert_eq!(tab.axe().await, Vec::<String>::new());
+        tab.look(Looks { language: "en", dark: true, width: 360, height: 740 }).await;
+        assert_eq!(tab.eval(ground).await, json!("rgb(21, 23, 27)"));
+        let fits = tab.eval("document.documentElement.scrollWidth <= window.innerWidth").await;
+        assert_eq!(fits, Value::Bool(true), "the page scrolls sideways");
+        tab.picture("scores-phone-dark").await;
+        assert_eq!(tab.axe().await, Vec::<String>::new());
+        assert_eq!(tab.complaints().await, Vec::<String>::new());
+    });
+}

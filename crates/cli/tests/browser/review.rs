@@ -10,7 +10,8 @@ use thirtyfour::Key;
 fn aside(id: &str, source: &str, draft: &str) -> Value {
     json!({"id": id, "instruction": "Repeat.", "input": "", "output": source, "review": {
         "reason": format!("1 of 2 segments have no translation; {source:?}: the digits differ"),
-        "segments": [{"source": source, "proposal": draft, "reason": "the digits differ"}],
+        "segments": [{"source": source, "proposal": draft, "reason": "the digits differ",
+            "why": {"check": "digits", "missing": ["1969"], "added": ["1996"]}}],
         "draft": {"instruction": "Повтори.", "input": "", "output": draft}}})
 }
 
@@ -62,8 +63,13 @@ fn translations_are_decided_by_keys_and_reach_the_data_set() {
         let server = Server::start(folder.path(), &["--review", "out.jsonl"]);
         open(tab, &server).await;
         assert_eq!(
-            tab.eval("[...document.querySelectorAll('mark')].map((n) => n.innerText)").await,
-            json!(["The year 1969.", "Год 1996."])
+            tab.eval("[...document.querySelectorAll('#fields mark')].map((n) => n.innerText)").await,
+            json!(["The year 1969.", "1969", "Год 1996.", "1996"])
+        );
+        assert_eq!(tab.text("#segments .wrong").await, "The digits differ. Missing: 1969; added: 1996.");
+        assert_eq!(
+            tab.eval("[...document.querySelectorAll('#segments .spot')].map((n) => n.innerText)").await,
+            json!(["1969", "1996"])
         );
         tab.picture("review").await;
         assert_eq!(tab.axe().await, Vec::<String>::new());
@@ -141,6 +147,67 @@ fn a_file_that_another_program_changed_is_not_overwritten() {
     });
 }
 
+/// What failed in every way that `tolmach translate` knows, as its files say it.
+const REASONS: [(&str, &str); 12] = [
+    (r#"{"check": "empty"}"#, "Перевод пуст."),
+    (
+        r#"{"check": "protected", "part": "`x`", "expected": 1, "found": 0}"#,
+        "«`x`» должно встретиться столько раз: 1; встретилось: 0.",
+    ),
+    (r#"{"check": "untranslated"}"#, "Вернулось без перевода."),
+    (r#"{"check": "foreign", "word": "漢字"}"#, "«漢字» — слово третьего языка."),
+    (
+        r#"{"check": "wrong_language", "found": "French", "code": "fr"}"#,
+        "Похоже на другой язык: французский.",
+    ),
+    (r#"{"check": "length", "source": 90, "target": 4}"#, "Слишком коротко: знаков 4 вместо 90."),
+    (r#"{"check": "sentences", "source": 3, "target": 1}"#, "Предложений 1, а в оригинале 3."),
+    (r#"{"check": "loop", "repeated": "ха", "times": 9}"#, "«ха» повторяется, раз: 9."),
+    (r#"{"miss": "not_in_memory"}"#, "Этого нет в памяти переводов."),
+    (r#"{"miss": "refused", "message": "HTTP 400"}"#, "Движок отказывается: HTTP 400"),
+    // Of an older or a later version: its own words.
+    ("null", "in its own words"),
+    (r#"{"check": "of tomorrow"}"#, "in its own words"),
+];
+
+#[test]
+fn every_reason_is_told_in_russian_and_the_engines_answer_can_be_mended() {
+    in_browser(Looks { language: "ru", ..DESKTOP }, async |tab| {
+        let folder = tempfile::tempdir().unwrap();
+        let review = folder.path().join("out.jsonl.review.jsonl");
+        let row = |(i, (why, _)): (usize, &(&str, &str))| {
+            let mut row = aside(&format!("r{i}"), "Laugh now.", "Laugh now.");
+            row["review"]["segments"][0] = json!({"source": "Laugh now.", "proposal": "Ха 漢字 `x`!", "reason": "in its own words",
+                "why": serde_json::from_str::<Value>(why).unwrap()});
+            row
+        };
+        write(&review, &REASONS.iter().enumerate().map(row).collect::<Vec<_>>());
+        let server = Server::start(folder.path(), &["--review", "out.jsonl"]);
+        tab.goto(&format!("{}/review", server.address)).await;
+        for (i, (why, told)) in REASONS.iter().enumerate() {
+            at(tab, &format!("r{i}")).await;
+            assert_eq!(tab.text("#segments .wrong").await, *told, "{why}");
+            if i + 1 < REASONS.len() {
+                key(tab, "j").await;
+            }
+        }
+        // What the engine said is put in the place of what has no translation.
+        key(tab, "p").await;
+        tab.until("document.activeElement.tagName === 'TEXTAREA'").await;
+        let written = "[...document.querySelectorAll('textarea')].map((n) => n.value)";
+        assert_eq!(tab.eval(written).await, json!(["Повтори.", "Ха 漢字 `x`!"]));
+        // A switch of the language loses nothing of what is being written.
+        tab.press("Да. ".to_string()).await;
+        tab.click("#language").await;
+        tab.until("document.querySelector('#save').innerText.includes('Save')").await;
+        assert_eq!(tab.eval("document.querySelector('textarea').value").await, json!("Повтори.Да. "));
+        tab.click("#save").await;
+        tab.until("document.querySelector('#left').innerText.startsWith('11 of 12')").await;
+        assert_eq!(rows(&review)[11]["review"]["draft"]["output"], "Ха 漢字 `x`!");
+        assert_eq!(tab.axe().await, Vec::<String>::new());
+    });
+}
+
 #[test]
 fn review_on_a_phone_in_russian() {
     let phone = Looks { language: "ru", dark: true, width: 360, height: 740 };
@@ -150,6 +217,9 @@ fn review_on_a_phone_in_russian() {
         let server = Server::start(folder.path(), &["--review", "out.jsonl"]);
         open(tab, &server).await;
         assert!(tab.text("#accept").await.contains("Принять"));
+        assert_eq!(tab.text("#reason").await, "Отрывков без надёжного перевода: 1");
+        assert_eq!(tab.text("#segments .wrong").await, "Числа расходятся. Пропали: 1969; лишние: 1996.");
+        assert_eq!(tab.text("#fields h3").await, "Задание: оригинал");
         let fits = tab.eval("document.documentElement.scrollWidth <= window.innerWidth").await;
         assert_eq!(fits, Value::Bool(true), "the page scrolls sideways");
         tab.picture("review-phone-dark-ru").await;

@@ -12,12 +12,24 @@ import { Speech } from "./speech.js";
 import { openStore } from "./store.js";
 import { complete } from "./stream.js";
 import strings from "./strings.js";
-import { addTurn, addVersion, alternatives, messages, newConversation, path, shownReply } from "./tree.js";
-import { Turns, drawStart } from "./turns.js";
+import {
+  addTurn,
+  addVersion,
+  alternatives,
+  messages,
+  newConversation,
+  path,
+  removeTurn,
+  shownReply,
+} from "./tree.js";
+import { Turns, drawNone, drawStart } from "./turns.js";
 
 const EXAMPLES = ["chat.example.sky", "chat.example.letter", "chat.example.code", "chat.example.translate"];
 /** Milliseconds between two savings of a reply that streams. */
 const SAVE_PAUSE = 2000;
+/** Milliseconds between two looks at which models are served. */
+const LOOK_PAUSE = 5000;
+const TOO_LONG = "context_length_exceeded";
 
 /** AbortController of each reply that is being written, by the reply's id, with its conversation. */
 const running = new Map();
@@ -42,8 +54,21 @@ async function load() {
   history = new History(store, await store.all(), open, (id) => id === conversation?.id && open(null));
   if (!store.lasting) showError(t("chat.history.lost"));
   open(history.conversations.find((one) => `#${one.id}` === location.hash) ?? null);
-  byId("prompt").disabled = false;
   focusPrompt();
+  setInterval(look, LOOK_PAUSE);
+  document.addEventListener("visibilitychange", look);
+}
+
+/** Models come and go while the server runs; a page that nobody looks at does not ask. */
+async function look() {
+  if (document.hidden) return;
+  const models = await requestJson("/v1/models").catch(() => null); // the next message tells what is wrong
+  if (!models) return;
+  const wasEmpty = chooser.isEmpty;
+  const gone = chooser.renew(models.data);
+  if (gone.length > 0) showError(t("chat.gone", { models: gone.join(", ") }));
+  if (wasEmpty !== chooser.isEmpty && !conversation) open(null);
+  showButtons();
 }
 
 function wire() {
@@ -94,7 +119,8 @@ function open(found) {
     turns.draw(found);
     follower.toEnd();
   } else {
-    drawStart(EXAMPLES, choose);
+    if (chooser.isEmpty) drawNone();
+    else drawStart(EXAMPLES, choose);
     follower.toStart();
   }
   showButtons();
@@ -107,23 +133,42 @@ function choose(text) {
 
 function send() {
   const prompt = byId("prompt").value;
-  if (prompt.trim() === "" || !chooser || isBusy()) return;
+  if (prompt.trim() === "" || !chooser || chooser.isEmpty || isBusy()) return;
   byId("prompt").value = "";
   fit();
   if (!conversation) {
     conversation = newConversation(chooser.chosen);
     window.history.replaceState(null, "", `#${conversation.id}`);
   }
-  askAll(addTurn(conversation, prompt, chooser.chosen));
+  const turn = addTurn(conversation, prompt, chooser.chosen);
+  askAll(turn, () => {
+    if (byId("prompt").value !== "") return false; // the reader has begun another
+    removeTurn(conversation, turn);
+    if (conversation.turns.length === 0) {
+      history.forget(conversation);
+      open(null);
+    } else turns.draw(conversation);
+    byId("prompt").value = prompt;
+    fit();
+    focusPrompt();
+    return true;
+  });
 }
 
 /** An edited prompt is a new branch at the same place; a running answer to the old one is stopped. */
-function edit(turn, text) {
+function edit(before, text) {
+  if (chooser.isEmpty) return;
   stop();
-  askAll(addTurn(conversation, text, chooser.chosen, turn.place));
+  const turn = addTurn(conversation, text, chooser.chosen, before.place);
+  askAll(turn, () => {
+    removeTurn(conversation, turn, before);
+    turns.edit(before, text);
+    return true;
+  });
 }
 
 function again(turn, column) {
+  if (chooser.isEmpty) return;
   const asked = turn.columns.length === 1 ? chooser.chosen[0] : column.asked;
   addVersion(column, asked);
   follower.toEnd();
@@ -143,15 +188,16 @@ function branch(turn, step) {
   history.keep(conversation, false);
 }
 
-function askAll(turn) {
+/** `takeBack` makes the turn undone, its text to be shortened; false where that cannot be. */
+function askAll(turn, takeBack) {
   conversation.models = chooser.chosen;
   history.show(conversation);
   follower.toEnd();
-  answerAll(turn, turn.columns);
+  answerAll(turn, turn.columns, takeBack);
 }
 
 /** Streams the shown reply of each of `columns`, all at once. */
-async function answerAll(turn, columns) {
+async function answerAll(turn, columns, takeBack = () => false) {
   const here = conversation;
   clearError();
   const failed = [];
@@ -160,6 +206,12 @@ async function answerAll(turn, columns) {
   showButtons();
   history.keep(here);
   await Promise.all(answers);
+  showButtons();
+  const tooLong = failed.length === columns.length && failed.every((one) => one.code === TOO_LONG);
+  if (tooLong && here === conversation && takeBack()) {
+    await history.keepIfAny(here);
+    return showError(t(settings.options().max_tokens ? "chat.long.reply" : "chat.long", chooser.narrowest));
+  }
   if (failed.length > 0 && here === conversation)
     showError(failed[0].message, () =>
       retry(
@@ -200,7 +252,7 @@ async function answer(here, turn, column, alone, failed) {
     Object.assign(reply, ended);
   } catch (error) {
     reply.error = error.message;
-    failed.push({ column, message: error.message });
+    failed.push({ column, message: error.message, code: error.code });
   }
   clearInterval(saving);
   speech.end(alone ? null : t("chat.done.side", { model: reply.model ?? reply.asked }));
@@ -217,7 +269,7 @@ async function completeWhatFits(reply, sent, rest) {
     try {
       return await complete({ ...rest, messages: sent.toSpliced(first, reply.omitted) });
     } catch (error) {
-      if (error.code !== "context_length_exceeded" || first + reply.omitted + 2 >= sent.length) throw error;
+      if (error.code !== TOO_LONG || first + reply.omitted + 2 >= sent.length) throw error;
     }
   }
 }
@@ -244,6 +296,8 @@ const isBusy = () => [...running.values()].some((one) => one.conversation === co
 function showButtons() {
   const busy = isBusy();
   const lost = document.activeElement === byId("send") || document.activeElement === byId("stop");
+  byId("prompt").disabled = chooser.isEmpty;
+  byId("send").disabled = chooser.isEmpty;
   byId("send").hidden = busy;
   byId("stop").hidden = !busy;
   if (lost) byId(busy ? "stop" : "prompt").focus();

@@ -102,11 +102,20 @@ export class History {
 
   async remove(conversation) {
     if (!(await ask("chat.delete.sure", { title: conversation.title }, "chat.delete"))) return;
-    this.conversations = this.conversations.filter((other) => other.id !== conversation.id);
-    await this.store.remove(conversation.id);
-    this.draw();
+    await this.forget(conversation);
     this.onremove(conversation.id);
     byId("search").focus();
+  }
+
+  /** Keeps a conversation from which something was taken back, if anything is left of it. */
+  async keepIfAny(conversation) {
+    if (conversation.turns.length > 0) await this.keep(conversation, false);
+  }
+
+  async forget(conversation) {
+    this.conversations = this.conversations.filter((other) => other.id !== conversation.id);
+    this.draw();
+    await this.store.remove(conversation.id);
   }
 
   exportAll() {

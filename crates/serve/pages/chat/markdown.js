@@ -3,7 +3,8 @@
 
 import { el, icon, insertRendered } from "../shell/dom.js";
 import { requestJson } from "../shell/http.js";
-import { mark } from "../shell/i18n.js";
+import { mark, t } from "../shell/i18n.js";
+import { announce } from "../shell/shell.js";
 
 /** Milliseconds between two renderings of one reply, at least. */
 const PAUSE = 90;
@@ -94,12 +95,27 @@ export function copyButton(key, text) {
     label,
   );
   async function copy() {
-    const done = await navigator.clipboard.writeText(text()).then(
-      () => true,
-      () => false,
-    );
-    mark(label, "t", done ? "chat.copied" : "chat.copy.failed");
+    const told = (await toClipboard(text())) ? "chat.copied" : "chat.copy.failed";
+    mark(label, "t", told);
+    announce(t(told));
     setTimeout(() => mark(label, "t", key), 1500);
   }
   return button;
+}
+
+/** Whether `text` is on the clipboard now. Over plain HTTP from another machine browsers have the old way only. */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const focused = document.activeElement;
+    const area = el("textarea", { class: "visually-hidden", readonly: true, value: text });
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    focused?.focus({ preventScroll: true });
+    return done;
+  }
 }

@@ -9,10 +9,37 @@ const MOST = 4;
 export class Chooser {
   /** `known` is the `data` of /v1/models. */
   constructor(known) {
+    this.node = byId("models");
+    this.learn(known);
+    this.choose(stored());
+  }
+
+  learn(known) {
     this.known = known.map((model) => model.id);
     this.bases = new Set(known.filter((model) => !model.parent).map((model) => model.id));
-    this.node = byId("models");
-    this.choose(JSON.parse(localStorage.getItem(KEY) ?? "[]"));
+    this.contexts = new Map(known.map((model) => [model.id, model.max_model_len]));
+  }
+
+  /** Takes what is served now; the chosen models that are gone. */
+  renew(known) {
+    const before = this.known.join("\n");
+    this.learn(known);
+    if (this.known.join("\n") === before) return [];
+    const gone = this.models.filter((model) => !this.known.includes(model));
+    const focused = [...this.node.querySelectorAll("select")].indexOf(document.activeElement);
+    this.choose(this.models);
+    if (focused >= 0) this.node.querySelectorAll("select")[focused]?.focus();
+    return gone;
+  }
+
+  get isEmpty() {
+    return this.known.length === 0;
+  }
+
+  /** The chosen model with the shortest context, and that. */
+  get narrowest() {
+    const all = this.models.map((model) => ({ model, context: this.contexts.get(model) ?? 0 }));
+    return all.sort((a, b) => a.context - b.context)[0];
   }
 
   /** The models that are asked, in order. */
@@ -73,5 +100,15 @@ export class Chooser {
     };
     if (this.models.length > 1) side.append(iconButton("close", "chat.compare.drop", drop));
     return side;
+  }
+}
+
+/** Chosen when the page was last open. */
+function stored() {
+  try {
+    const models = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(models) ? models : [];
+  } catch {
+    return [];
   }
 }

@@ -1,6 +1,6 @@
 // One streamed completion: server-sent events → text, what really ran, and how fast.
 
-import { HttpError, request } from "../shell/http.js";
+import { HttpError, request, toldError } from "../shell/http.js";
 import { t } from "../shell/i18n.js";
 
 /**
@@ -36,7 +36,7 @@ async function follow(body, note) {
 }
 
 function note(chunk, seen, onText, onModel) {
-  if (chunk.error) throw new HttpError(500, chunk.error.message, chunk.error.code);
+  if (chunk.error) throw toldError(500, chunk.error);
   if (chunk.model) onModel(chunk.model, chunk.system_fingerprint ?? null);
   if (chunk.usage) seen.tokens = chunk.usage.completion_tokens;
   const choice = chunk.choices?.[0];

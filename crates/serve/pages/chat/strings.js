@@ -8,6 +8,20 @@ export default {
   "chat.example.letter": ["Write a short letter to a friend about the spring", "Напиши короткое письмо другу о весне"],
   "chat.example.code": ["Show how to reverse a string in Python", "Покажи, как развернуть строку на Python"],
   "chat.example.translate": ["Translate into Russian: The book is on the table", "Переведи на английский: Книга лежит на столе"],
+  "chat.none.title": ["No model is served", "Модели пока нет"],
+  "chat.none.how": [
+    "Start the server with one, or load an adapter; it appears here by itself:",
+    "Запустите сервер с моделью или загрузите адаптер; он появится здесь сам:"
+  ],
+  "chat.gone": ["No longer served: {models}.", "Больше не обслуживается: {models}."],
+  "chat.long": [
+    "This is too long for {model}, which holds {context} tokens, question and answer together. Your text is kept: shorten it and send it again.",
+    "Это слишком длинно для {model}: в неё помещается токенов: {context}, вопрос и ответ вместе. Текст сохранён: сократите его и отправьте снова."
+  ],
+  "chat.long.reply": [
+    "With the longest reply of the settings this is too long for {model}, which holds {context} tokens in all. Your text is kept: shorten it, or allow a shorter reply.",
+    "С наибольшим ответом из настроек это слишком длинно для {model}: всего помещается токенов: {context}. Текст сохранён: сократите его или разрешите ответ покороче."
+  ],
   "chat.history": ["Conversations", "Беседы"],
   "chat.history.none": ["Nothing found", "Ничего не найдено"],
   "chat.history.lost": [

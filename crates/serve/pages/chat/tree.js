@@ -63,6 +63,13 @@ export function addTurn(conversation, prompt, models, place = null) {
   return turn;
 }
 
+/** As if `turn` had not been asked; what stands at its place is `before` again, if given. */
+export function removeTurn(conversation, turn, before = null) {
+  conversation.turns = conversation.turns.filter((other) => other.id !== turn.id);
+  if (before) conversation.active[turn.place] = before.id;
+  else delete conversation.active[turn.place];
+}
+
 /** Another try at one side. */
 export function addVersion(column, asked) {
   column.versions.push(newReply(asked));

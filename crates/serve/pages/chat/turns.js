@@ -14,6 +14,14 @@ export class Turns {
     this.node = byId("turns");
     this.views = new Map(); // by the id of the reply, so that a redraw leaves a streaming reply alone
     this.editing = null;
+    this.draft = null;
+  }
+
+  /** Opens the editor of `turn` with `text`, or with what was asked. */
+  edit(turn, text = turn.prompt) {
+    Object.assign(this, { editing: turn.id, draft: text });
+    this.draw(this.conversation);
+    byId("edit-text").focus();
   }
 
   draw(conversation) {
@@ -40,11 +48,6 @@ export class Turns {
   question(turn) {
     if (this.editing === turn.id) return this.editor(turn);
     const all = alternatives(this.conversation, turn.place);
-    const edit = () => {
-      this.editing = turn.id;
-      this.draw(this.conversation);
-      byId("edit-text").focus();
-    };
     return el(
       "div",
       { class: "question" },
@@ -60,7 +63,7 @@ export class Turns {
           ["chat.branch.back", "chat.branch.on"],
           `${turn.place}:branch`,
         ),
-        iconButton("edit", "chat.edit", edit, { data: { focus: `${turn.id}:edit` } }),
+        iconButton("edit", "chat.edit", () => this.edit(turn), { data: { focus: `${turn.id}:edit` } }),
       ),
     );
   }
@@ -74,9 +77,9 @@ export class Turns {
     const text = el("textarea", {
       id: "edit-text",
       class: "input",
-      rows: Math.min(10, turn.prompt.split("\n").length + 1),
+      rows: Math.min(10, this.draft.split("\n").length + 1),
       tLabel: "chat.edit",
-      value: turn.prompt,
+      value: this.draft,
     });
     const send = () => {
       if (text.value.trim() === "") return;
@@ -210,6 +213,19 @@ function keepFocus(redraw) {
   redraw();
   if (focused && document.activeElement === document.body)
     document.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+}
+
+/** The page where no model is served. */
+export function drawNone() {
+  byId("turns").replaceChildren(
+    el(
+      "div",
+      { class: "empty welcome" },
+      el("h2", { t: "chat.none.title" }),
+      el("p", { t: "chat.none.how" }),
+      el("p", {}, el("code", {}, "tolmach serve --model NAME=BASE+ADAPTER")),
+    ),
+  );
 }
 
 /** The page before anything was said. */

@@ -7,7 +7,10 @@ import { clearError, showError, start } from "../shell/shell.js";
 import strings from "./strings.js";
 
 start(strings);
-byId("reports").addEventListener("change", show);
+byId("reports").addEventListener("change", () => {
+  history.replaceState(null, "", `#${byId("reports").value}`);
+  show();
+});
 document.addEventListener("tolmach:language", show);
 load();
 
@@ -17,6 +20,7 @@ async function load() {
     byId("empty").hidden = reports.length > 0;
     byId("which").hidden = reports.length < 2;
     byId("reports").replaceChildren(...reports.map(({ id, name }) => el("option", { value: id }, name)));
+    if (reports.some(({ id }) => `#${id}` === location.hash)) byId("reports").value = location.hash.slice(1);
     if (reports.length > 0) await show();
   } catch (error) {
     showError(error.message, load);

@@ -2,36 +2,47 @@
 //
 // review.js  what there is, where we are, what a key does
 // item.js    how a translation is shown and mended
+// reasons.js why it was set aside, in words
 
 import { byId, el } from "../shell/dom.js";
 import { requestJson } from "../shell/http.js";
 import { mark, t } from "../shell/i18n.js";
 import { announce, clearError, showError, start } from "../shell/shell.js";
-import { showItem, targets } from "./item.js";
+import { hasProposal, showItem, targets, withProposals } from "./item.js";
 import strings from "./strings.js";
 
 let items = [];
 let at = 0;
 let version = "";
-let mending = false;
+/** The translations that are written in; null while nothing is mended. */
+let draft = null;
 let busy = false;
 /** What undoing posts: the last decision's example as it was before. */
 const past = [];
 
-const KEYS = { j: () => move(1), k: () => move(-1), a: accept, e: mend, d: drop, u: undo, w: apply, "?": help };
-const BUTTONS = { next: () => move(1), previous: () => move(-1), accept, mend, drop, undo, save, cancel, apply, help };
+const KEYS = { j: () => move(1), k: () => move(-1), a: accept, e: mend, p: propose, d: drop, u: undo, w: apply, "?": help };
+const BUTTONS = { next: () => move(1), previous: () => move(-1), accept, mend, propose, drop, undo, save, cancel, apply, help };
 
 start(strings);
 for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", act);
-byId("reviews").addEventListener("change", read);
+byId("reviews").addEventListener("change", () => {
+  history.replaceState(null, "", `#${byId("reviews").value}`);
+  read();
+});
 document.addEventListener("keydown", key);
-document.addEventListener("tolmach:language", () => items.length > 0 && draw());
+document.addEventListener("tolmach:language", () => {
+  if (draft !== null) draft = targets(items[at]);
+  if (items.length > 0) draw();
+});
 load();
 
 async function load() {
   try {
     const { reviews } = await requestJson("/ui/reviews");
-    byId("reviews").replaceChildren(...reviews.map(({ id, name }) => el("option", { value: id }, name)));
+    const entry = ({ id, name, left }) => el("option", { value: id }, left > 0 ? `${name} (${left})` : name);
+    byId("reviews").replaceChildren(...reviews.map(entry));
+    const first = reviews.find(({ id }) => `#${id}` === location.hash) ?? reviews.find(({ left }) => left > 0);
+    if (first) byId("reviews").value = first.id;
     byId("which").hidden = reviews.length < 2;
     byId("empty").hidden = reviews.length > 0;
     if (reviews.length > 0) await read();
@@ -47,7 +58,7 @@ async function read() {
   if (!answer) return;
   ({ items, version } = answer);
   past.length = 0;
-  mending = false;
+  draft = null;
   const same = items.findIndex((item) => item.id === before);
   at = same >= 0 ? same : Math.max(0, items.findIndex((item) => item.decision === null));
   byId("empty").hidden = items.length > 0;
@@ -59,9 +70,11 @@ const address = (more = "") => `/ui/reviews/${byId("reviews").value}${more}`;
 
 function key(event) {
   const isWriting = event.target.closest("textarea, input, select");
-  if (mending && event.key === "Escape") cancel();
-  else if (mending && event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
-  else if (!isWriting && !mending && !byId("keys").open && !event.ctrlKey && !event.metaKey && !event.altKey && KEYS[event.key] && items.length > 0) KEYS[event.key]();
+  const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  const isFree = !isWriting && draft === null && !byId("keys").open && items.length > 0;
+  if (draft !== null && event.key === "Escape") cancel();
+  else if (draft !== null && event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+  else if (isFree && isPlain && Object.hasOwn(KEYS, event.key)) KEYS[event.key]();
   else return;
   event.preventDefault();
 }
@@ -69,9 +82,10 @@ function key(event) {
 function draw() {
   const left = items.filter((item) => item.decision === null).length;
   mark(byId("left"), "t", "review.left", { left, all: items.length });
-  showItem(items[at], { at: at + 1, all: items.length, mending });
-  byId("mending").hidden = !mending;
-  document.querySelector(".actions").hidden = mending;
+  showItem(items[at], { at: at + 1, all: items.length, draft });
+  byId("mending").hidden = draft === null;
+  document.querySelector(".actions").hidden = draft !== null;
+  byId("propose").hidden = !hasProposal(items[at]);
   byId("undo").disabled = past.length === 0;
   byId("previous").disabled = at === 0;
   byId("next").disabled = at === items.length - 1;
@@ -85,13 +99,22 @@ function move(by) {
 }
 
 function mend() {
-  mending = true;
+  write(items[at].fields.map((field) => field.target));
+}
+
+/** Mends what the engine said, which failed a check. */
+function propose() {
+  if (hasProposal(items[at])) write(withProposals(items[at]));
+}
+
+function write(texts) {
+  draft = texts;
   draw();
   byId("fields").querySelector("textarea")?.focus();
 }
 
 function cancel() {
-  mending = false;
+  draft = null;
   draw();
   byId("fields").focus();
 }
@@ -113,7 +136,7 @@ async function decide(action, texts, said) {
   const before = { item, decision: item.decision, targets: item.fields.map((field) => field.target) };
   if (!(await post(item, action, texts))) return;
   past.push(before);
-  mending = false;
+  draft = null;
   const next = [...items.keys()].map((i) => (at + i) % items.length).find((i) => items[i].decision === null);
   at = next ?? at;
   draw();

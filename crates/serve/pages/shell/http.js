@@ -5,6 +5,16 @@ import { t } from "./i18n.js";
 
 const KEY = "tolmach.key";
 
+/** What the server says by code, in the page's language; anything else in the server's own words. */
+const ERRORS = {
+  queue_full: "shell.error.full",
+  model_not_found: "shell.error.model",
+  model_failed: "shell.error.failed",
+  request_too_large: "shell.error.large",
+  timeout: "shell.error.slow",
+  stopping: "shell.error.stopping",
+};
+
 /** What went wrong. `status` is 0 when nothing answered; `code` is OpenAI's `error.code`, where there is one. */
 export class HttpError extends Error {
   constructor(status, message, code = null, retryAfter = null) {
@@ -57,14 +67,15 @@ async function failure(response) {
     (body) => body.error,
     () => null,
   );
-  const message =
-    typeof told?.message === "string" ? told.message : t("shell.failed", { status: String(response.status) });
-  return new HttpError(
-    response.status,
-    message,
-    told?.code ?? null,
-    Number(response.headers.get("Retry-After")) || null,
-  );
+  const retryAfter = Number(response.headers.get("Retry-After")) || null;
+  return toldError(response.status, told, retryAfter);
+}
+
+/** The HttpError of an error object of OpenAI's shape, or of none. */
+export function toldError(status, told, retryAfter = null) {
+  const key = ERRORS[told?.code];
+  const own = typeof told?.message === "string" ? told.message : t("shell.failed", { status: String(status) });
+  return new HttpError(status, key ? t(key) : own, told?.code ?? null, retryAfter);
 }
 
 let asking = null;
@@ -81,7 +92,8 @@ function keyDialog(refused) {
     type: "password",
     id: "key-input",
     autocomplete: "off",
-    required: true, pattern: "[!-~]+",
+    required: true,
+    pattern: "[!-~]+", // what a header can carry
     class: "input",
   });
   const cancel = el("button", { type: "button", class: "button", t: "shell.cancel" });

@@ -16,6 +16,15 @@ export default {
     "Сервер не отвечает. Запущен ли tolmach serve?"
   ],
   "shell.failed": ["The server answered with error {status}.", "Сервер ответил ошибкой {status}."],
+  "shell.error.full": [
+    "The server is busy: too many wait already. Try again in a moment.",
+    "Сервер занят: ждут уже слишком многие. Повторите чуть позже."
+  ],
+  "shell.error.model": ["The server has no such model any more.", "Такой модели на сервере больше нет."],
+  "shell.error.failed": ["The model could not decode this.", "Модель не смогла это обработать."],
+  "shell.error.large": ["This is more than the server takes at once.", "Это больше, чем сервер принимает за раз."],
+  "shell.error.slow": ["The time limit of the server has passed.", "Вышло время, отведённое сервером."],
+  "shell.error.stopping": ["The server is stopping.", "Сервер завершает работу."],
   "shell.key.title": ["API key", "Ключ API"],
   "shell.key.why": [
     "This server asks for a key. It is kept in this tab only and forgotten when the tab closes.",

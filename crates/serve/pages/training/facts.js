@@ -17,6 +17,7 @@ const none = "–";
 const some = (value, show) => (value === null || value === undefined ? none : show(value));
 const digits = (value, count) =>
   new Intl.NumberFormat(language(), { minimumFractionDigits: count, maximumFractionDigits: count }).format(value);
+const scientific = (value) => value.toExponential(1).replace(".", digits(0.1, 1)[1]);
 const loss = (value) => some(value, (v) => digits(v, 3));
 const of = (one, all, show) => some(one, (v) => (all ? t("training.of", { one: show(v), all: show(all) }) : show(v)));
 
@@ -45,7 +46,7 @@ export function showFacts(run) {
     ["training.tile.epoch", of(run.epoch, run.epochs, (v) => number(v, 2))],
     ["training.tile.loss", loss(run.loss)],
     ["training.tile.eval", loss(run.eval_loss)],
-    ["training.tile.rate", some(run.learning_rate, (v) => v.toExponential(1))],
+    ["training.tile.rate", some(run.learning_rate, scientific)],
     ["training.tile.norm", loss(run.grad_norm)],
     ["training.tile.speed", some(run.tokens_per_second, (v) => number(v))],
     ["training.tile.memory", `${some(run.resident_bytes, bytes)} / ${some(run.planned_bytes, bytes)}`],

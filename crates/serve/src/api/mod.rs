@@ -4,7 +4,7 @@
 //! text out) → `shape` (OpenAI's objects) → `completions` (the two routes), `models`, `adapters`.
 
 mod adapters;
-mod body;
+pub(crate) mod body;
 mod completions;
 pub(crate) mod error;
 mod fields;

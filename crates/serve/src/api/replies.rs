@@ -195,5 +195,10 @@ fn failed(failure: &Failure) -> ApiError {
         Failure::Stopping => "The server is stopping.",
         Failure::Model(_) => "The model could not decode this.",
     };
-    ApiError::new(status, message)
+    let code = match failure {
+        Failure::Timeout => "timeout",
+        Failure::Stopping => "stopping",
+        Failure::Model(_) => "model_failed",
+    };
+    ApiError::new(status, message).code(code)
 }

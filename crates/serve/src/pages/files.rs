@@ -78,6 +78,7 @@ pub const FILES: &[(&str, &str)] = files![
     "training/training.css",
     "training/training.js",
     "review/item.js",
+    "review/reasons.js",
     "review/review.css",
     "review/review.js",
     "review/strings.js",

@@ -3,17 +3,19 @@
 //! Two belts: HTML in the text is shown as text, never passed on, and what the renderer makes is sanitised
 //! all the same. Pictures become links, so that no answer can make the browser call another host.
 
+use crate::api::body;
 use crate::api::error::ApiError;
+use crate::state::AppState;
 use ammonia::{Builder, UrlRelative};
 use axum::Json;
-use axum::body::Bytes;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Elements within elements, at most.
 const DEEPEST: usize = 40;
@@ -22,23 +24,21 @@ const LONGEST: usize = 256 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Request {
+struct Written {
     text: String,
 }
 
 /// `POST /ui/markdown`: `{"text"}` → `{"html"}`.
-pub async fn markdown(body: Bytes) -> Result<Json<Value>, ApiError> {
-    let request: Request = serde_json::from_slice(&body).map_err(|_| {
-        ApiError::new(StatusCode::BAD_REQUEST, "Expected a JSON object with one field, `text`.")
-    })?;
-    if request.text.len() > LONGEST {
+pub async fn markdown(State(state): State<Arc<AppState>>, request: Request) -> Result<Json<Value>, ApiError> {
+    let Written { text } = body::json(&state, request).await?;
+    if text.len() > LONGEST {
         return Err(ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("Markdown of {LONGEST} bytes at most."),
         ));
     }
     // Milliseconds for a long reply: not on the threads that serve streams.
-    let html = tokio::task::spawn_blocking(move || render(&request.text)).await;
+    let html = tokio::task::spawn_blocking(move || render(&text)).await;
     let html = html
         .map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The text could not be rendered."))?;
     Ok(Json(json!({ "html": html })))
@@ -50,6 +50,10 @@ pub fn render(text: &str) -> String {
     let events = shallow(Parser::new_ext(text, options).map(harmless));
     let mut raw = String::with_capacity(text.len() * 2);
     html::push_html(&mut raw, events);
+    // The policy of the pages takes no `style`; a text's own tags are text by now, so these are the writer's.
+    for side in ["left", "center", "right"] {
+        raw = raw.replace(&format!(" style=\"text-align: {side}\">"), &format!(" class=\"{side}\">"));
+    }
     SANITISER.clean(&raw).to_string()
 }
 
@@ -116,12 +120,15 @@ static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
         .add_tag_attributes("a", ["href", "title"])
         .add_tag_attributes("ol", ["start"])
         .add_tag_attributes("code", ["class"])
+        .add_tag_attributes("td", ["class"])
+        .add_tag_attributes("th", ["class"])
         .url_schemes(HashSet::from(["http", "https", "mailto"]))
         .url_relative(UrlRelative::Deny)
         .link_rel(Some("noopener noreferrer nofollow"))
         .set_tag_attribute_value("a", "target", "_blank")
         .attribute_filter(|element, attribute, value| match (element, attribute) {
             ("code", "class") => language_class(value),
+            ("td" | "th", "class") => ["left", "center", "right"].contains(&value).then_some(value.into()),
             _ => Some(value.into()),
         });
     builder

@@ -132,6 +132,11 @@ fn markdown_that_models_write() {
             "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody>\n<tr><td>1</td><td>2</td></tr>\n</tbody></table>\n",
         ),
         (
+            "|a|b|\n|:-:|-:|\n|1|2|",
+            "<table><thead><tr><th class=\"center\">a</th><th class=\"right\">b</th></tr></thead><tbody>\n\
+             <tr><td class=\"center\">1</td><td class=\"right\">2</td></tr>\n</tbody></table>\n",
+        ),
+        (
             "[site](https://example.org \"t\")",
             "<p><a href=\"https://example.org\" title=\"t\" target=\"_blank\" rel=\"noopener noreferrer nofollow\">site</a></p>\n",
         ),

@@ -82,6 +82,7 @@ impl Drawing {
             width: self.width,
             height,
             unit: self.curve.unit(),
+            russian: self.russian,
             from_zero: !matches!(self.curve, Curve::Loss),
             lines: lines.collect(),
         }

@@ -59,6 +59,8 @@ pub struct Plot {
     pub width: u32,
     pub height: u32,
     pub unit: Unit,
+    /// Numbers as Russian writes them.
+    pub russian: bool,
     /// Start the vertical axis at zero.
     pub from_zero: bool,
     pub lines: Vec<Line>,
@@ -83,6 +85,11 @@ impl Plot {
         area: &DrawingArea<SVGBackend, Shift>,
     ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
         let (x, y) = self.ranges();
+        // Ticks are round in the unit that is shown.
+        let size = self.unit.size(y.end);
+        let y = y.start / size..y.end / size;
+        let (ticks, span) = ((self.height / 45).max(3), y.end - y.start);
+        let axis = Axis { unit: self.unit, size, step: span / f64::from(ticks), russian: self.russian };
         let mut chart = ChartBuilder::on(area)
             .margin(6)
             .margin_right(14)
@@ -99,13 +106,13 @@ impl Plot {
             .axis_desc_style(label)
             .x_desc(self.x_label.as_str())
             .x_labels((self.width / 90).max(3) as usize)
-            .y_labels((self.height / 45).max(3) as usize)
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .y_label_formatter(&|y| self.unit.label(*y))
+            .y_labels(ticks as usize)
+            .x_label_formatter(&|x| axis.step(*x))
+            .y_label_formatter(&|y| axis.label(*y))
             .draw()?;
         for line in &self.lines {
             let colour = SERIES[line.colour % SERIES.len()];
-            let points = line.points.iter().copied().filter(|(_, y)| y.is_finite());
+            let points = line.points.iter().map(|(x, y)| (*x, y / size)).filter(|(_, y)| y.is_finite());
             match line.stroke {
                 Stroke::Faint => {
                     chart.draw_series(LineSeries::new(points, colour.mix(0.35)))?;
@@ -138,16 +145,77 @@ impl Plot {
     }
 }
 
+/// How the ticks of the axes are written.
+struct Axis {
+    unit: Unit,
+    /// What one of the numbers beside the axis stands for.
+    size: f64,
+    /// Between two ticks, about.
+    step: f64,
+    russian: bool,
+}
+
+impl Axis {
+    /// A tick of the vertical axis, with as many decimals as tell it from its neighbours.
+    fn label(&self, value: f64) -> String {
+        let decimals =
+            if self.step >= 1.0 { 0 } else { (-self.step.log10()).ceil().clamp(0.0, 6.0) as usize };
+        let number = match self.unit {
+            Unit::Scientific => self.unit.label(value),
+            Unit::Plain => self.grouped(value, decimals),
+            Unit::Bytes if self.size >= GIB => format!("{} GiB", self.grouped(value, decimals)),
+            Unit::Bytes => format!("{} MiB", self.grouped(value, decimals)),
+        };
+        if self.russian { number.replace('.', ",") } else { number }
+    }
+
+    /// A tick of the horizontal axis; there is nothing between two steps.
+    fn step(&self, step: f64) -> String {
+        if (step - step.round()).abs() < 1e-6 { self.grouped(step, 0) } else { String::new() }
+    }
+
+    /// `20,000` or, in Russian, `20 000` with a space that does not break.
+    fn grouped(&self, value: f64, decimals: usize) -> String {
+        let text = format!("{value:.decimals$}");
+        let (whole, rest) = text.find('.').map_or((text.as_str(), ""), |at| text.split_at(at));
+        let digits = whole.trim_start_matches('-').len();
+        if digits <= 3 {
+            return text;
+        }
+        let mut grouped = String::new();
+        for (at, c) in whole.chars().enumerate() {
+            let left = whole.len() - at;
+            if at > 0 && left.is_multiple_of(3) && c.is_ascii_digit() && !grouped.ends_with('-') {
+                grouped.push(if self.russian { '\u{a0}' } else { ',' });
+            }
+            grouped.push(c);
+        }
+        grouped + rest
+    }
+}
+
+const MIB: f64 = (1 << 20) as f64;
+const GIB: f64 = 1024.0 * MIB;
+
 impl Unit {
+    /// What a number beside an axis that goes to `most` stands for.
+    fn size(self, most: f64) -> f64 {
+        match self {
+            Unit::Bytes if most >= GIB => GIB,
+            Unit::Bytes => MIB,
+            Unit::Plain | Unit::Scientific => 1.0,
+        }
+    }
+
+    /// A single value.
     pub fn label(self, value: f64) -> String {
-        const MIB: f64 = (1 << 20) as f64;
         match self {
             Unit::Plain if value.abs() >= 100.0 => format!("{value:.0}"),
             Unit::Plain if value.abs() >= 10.0 => format!("{value:.1}"),
             Unit::Plain => format!("{value:.2}"),
             Unit::Scientific if value == 0.0 => "0".to_string(),
             Unit::Scientific => format!("{value:.1e}"),
-            Unit::Bytes if value >= 1024.0 * MIB => format!("{:.1} GiB", value / MIB / 1024.0),
+            Unit::Bytes if value >= GIB => format!("{:.1} GiB", value / GIB),
             Unit::Bytes => format!("{:.0} MiB", value / MIB),
         }
     }
@@ -207,4 +275,27 @@ fn inline(svg: &str, width: u32, height: u32, title: Option<&str>) -> String {
     format!(
         "<svg class=\"plot\" viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\" {told}>\n{body}</svg>\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axis(unit: Unit, size: f64, step: f64, russian: bool) -> Axis {
+        Axis { unit, size, step, russian }
+    }
+
+    #[test]
+    fn ticks_are_written_alike_and_as_the_language_writes_numbers() {
+        let plain = |step, russian| axis(Unit::Plain, 1.0, step, russian);
+        assert_eq!([0.0, 5.0, 20_000.0].map(|y| plain(2500.0, false).label(y)), ["0", "5", "20,000"]);
+        assert_eq!([2500.0, 20_000.0].map(|y| plain(2500.0, true).label(y)), ["2\u{a0}500", "20\u{a0}000"]);
+        assert_eq!([0.0, 0.5, 10.0].map(|y| plain(0.4, true).label(y)), ["0,0", "0,5", "10,0"]);
+        assert_eq!(plain(0.03, false).label(0.05), "0.05");
+        assert_eq!(plain(1.0, false).grouped(-1_234_567.0, 1), "-1,234,567.0");
+        let memory = axis(Unit::Bytes, Unit::Bytes.size(70.0 * MIB), 20.0, false);
+        assert_eq!([0.0, 60.0].map(|y| memory.label(y)), ["0 MiB", "60 MiB"]);
+        assert_eq!(axis(Unit::Bytes, Unit::Bytes.size(3.0 * GIB), 0.5, true).label(2.5), "2,5 GiB");
+        assert_eq!([1.0, 1.5, 1200.0].map(|x| plain(1.0, false).step(x)), ["1", "", "1,200"]);
+    }
 }

@@ -7,9 +7,10 @@
 
 use super::found::{Found, review_file, translations};
 use super::{Watch, reading};
+use crate::api::body;
 use crate::api::error::ApiError;
 use crate::state::AppState;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, PoisonError};
 use tolmach_corpus::{Example, read_examples, write_examples};
-use tolmach_translate::{OpenSegment, Review};
+use tolmach_translate::{OpenSegment, Review, Why};
 
 /// Translations of a data set that are shown beside those that were set aside.
 const SAMPLED: usize = 40;
@@ -30,10 +31,12 @@ struct Item {
     id: String,
     /// Set aside by the checks, not sampled.
     set_aside: bool,
+    /// In English; `why` is the same as data, where there is some.
     reason: String,
+    why: Option<Why>,
     fields: Vec<Field>,
     /// What failed: sources of segments, each with the target that failed and why.
-    segments: Vec<Value>,
+    segments: Vec<OpenSegment>,
     engine: Option<String>,
     /// `accepted` or `dropped`.
     decision: Option<&'static str>,
@@ -81,10 +84,17 @@ enum Action {
 pub async fn list(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
     reading(move || {
         let all = translations(&state.options.reviews, &state.options.runs);
-        let entry = |found: &Found| json!({"id": found.id, "name": found.name});
+        let entry = |found: &Found| json!({"id": found.id, "name": found.name, "left": left(found)});
         Ok(Json(json!({"reviews": all.iter().map(entry).collect::<Vec<_>>()})))
     })
     .await
+}
+
+/// How many were set aside and are not decided on; none where the file cannot be read, which its own page tells.
+fn left(found: &Found) -> usize {
+    let reviewed = read_examples(&review_file(&found.path)).unwrap_or_default();
+    let reviews = reviewed.iter().filter_map(Review::of);
+    reviews.filter(|review| review.reason != SAMPLE_REASON && !review.is_decided()).count()
 }
 
 #[derive(Deserialize)]
@@ -114,8 +124,9 @@ pub async fn decide(
     State(state): State<Arc<AppState>>,
     Extension(watch): Extension<Arc<Watch>>,
     Path(id): Path<String>,
-    Json(decision): Json<Decision>,
+    request: Request,
 ) -> Result<Json<Value>, ApiError> {
+    let decision: Decision = body::json(&state, request).await?;
     reading(move || {
         let found = find(&state, &id)?;
         let _alone = watch.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,8 +150,9 @@ pub async fn apply(
     State(state): State<Arc<AppState>>,
     Extension(watch): Extension<Arc<Watch>>,
     Path(id): Path<String>,
-    Json(Apply { version }): Json<Apply>,
+    request: Request,
 ) -> Result<Json<Value>, ApiError> {
+    let Apply { version } = body::json(&state, request).await?;
     reading(move || {
         let found = find(&state, &id)?;
         let _alone = watch.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,7 +309,8 @@ impl Files {
 /// What a translation of the data set would be decided on with.
 fn fresh(example: &Example) -> Review {
     let draft = example.body.clone();
-    Review { reason: SAMPLE_REASON.to_string(), segments: Vec::new(), draft, accept: false, drop: false }
+    let reason = SAMPLE_REASON.to_string();
+    Review { reason, why: None, segments: Vec::new(), draft, accept: false, drop: false }
 }
 
 fn item(example: &Example, review: &Review) -> Item {
@@ -306,14 +319,13 @@ fn item(example: &Example, review: &Review) -> Item {
     let names = example.body.fields().map(|(name, _)| name.to_string());
     let fields = names.zip(sources).zip(targets);
     let fields = fields.map(|((name, source), target)| Field { name, source, target });
-    let segment =
-        |open: &OpenSegment| json!({"source": open.source, "proposal": open.proposal, "reason": open.reason});
     Item {
         id: example.id.clone(),
         set_aside: review.reason != SAMPLE_REASON,
         reason: if review.reason == SAMPLE_REASON { String::new() } else { review.reason.clone() },
         fields: fields.collect(),
-        segments: review.segments.iter().map(segment).collect(),
+        why: review.why.clone(),
+        segments: review.segments.clone(),
         engine: example.translation.as_ref().map(|translation| translation.engine.clone()),
         decision: match (review.accept, review.drop) {
             (_, true) => Some("dropped"),
@@ -338,7 +350,8 @@ mod tests {
         let path = dir.path().join("out.jsonl");
         let example = |id: &str, body: Body| Example { id: id.into(), ..Example::new(body) };
         let reason = "the digits differ".to_string();
-        let review = Review { reason, segments: vec![], draft: text("семь"), accept: false, drop: false };
+        let draft = text("семь");
+        let review = Review { reason, why: None, segments: vec![], draft, accept: false, drop: false };
         write_examples(&review_file(&path), &[review.put_into(example("a", text("eight")))]).unwrap();
         let translated = |id: &str| {
             let (source, language) = (Some(text("word")), Some("ru".to_string()));

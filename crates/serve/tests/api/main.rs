@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests, their helpers too")]
 
 mod common;
+mod hostile;
 mod openai;
 mod routes;
 mod turns;

@@ -8,26 +8,30 @@ use std::fmt::Write;
 /// Characters of a text that the page shows.
 const SHOWN_CHARACTERS: usize = 1500;
 
+/// Over the look of all pages, which the caller gives.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--mark:#e5484d33;--bar:#3b82f6}
-body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;overflow-wrap:anywhere}
-table{border-collapse:collapse;width:100%;margin:1rem 0}
-th,td{border:1px solid var(--line);padding:.4rem .6rem;text-align:left;vertical-align:top}
-td.text{white-space:pre-wrap;overflow-wrap:anywhere;width:33%}
-td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-code{font-size:.85em;overflow-wrap:anywhere}
-mark{background:var(--mark);color:inherit;border-radius:2px}
-.bar{background:var(--bar);height:.8rem}
-@media(max-width:700px){table.worst,table.worst tbody,table.worst tr,table.worst td{display:block;width:auto}
-table.worst thead{display:none}table.worst tr{margin:1rem 0}table.worst td.number{text-align:left}
-table.worst td.number br{display:none}table.worst td::before{content:attr(data-label) ' ';font-weight:bold}}
+h1{overflow-wrap:anywhere}
+.facts{display:flex;flex-wrap:wrap;gap:8px 28px;margin:0}
+.facts dt{color:var(--muted);font-size:.85rem}
+.facts dd{margin:0;overflow-wrap:anywhere}
+.scores code{overflow-wrap:anywhere}
+.spread td:last-child{width:75%}
+.bar{background:var(--accent);height:.8rem;border-radius:4px}
+.worst .text{white-space:pre-wrap;overflow-wrap:anywhere;width:31%}
+.worst small{display:block;color:var(--muted);white-space:normal;overflow-wrap:anywhere}
+mark{background:var(--bad-soft);color:inherit;border-bottom:2px solid var(--bad);border-radius:3px}
+@media(max-width:700px){.worst thead{display:none}.worst,.worst tbody,.worst tr,.worst td{display:block}
+.worst tr{padding:8px 0;border-bottom:1px solid var(--line)}.worst.table td{border:0;padding:4px 0;text-align:left}
+.worst .text{width:auto}
+.worst td::before{content:attr(data-label);display:block;color:var(--muted);font-size:.85rem}}
 ";
 
 /// What the page tells.
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
     pub title: String,
+    /// A style sheet with the look of the other pages.
+    pub look: &'a str,
     /// What was compared, and what else should be known: name and value.
     pub facts: Vec<(String, String)>,
     pub scores: &'a Scores,
@@ -39,33 +43,32 @@ pub struct Page<'a> {
 
 impl Page<'_> {
     pub fn to_html(&self) -> String {
-        let title = escape(&self.title);
+        let (title, look) = (escape(&self.title), self.look);
         let mut html = format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-             <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\n\
+             <style>\n{look}{STYLE}</style></head>\n<body>\n<main class=\"page\">\n<h1>{title}</h1>\n"
         );
         self.write_facts(&mut html);
         self.write_figures(&mut html);
         self.write_spread(&mut html);
         self.write_worst(&mut html);
-        html.push_str("</body></html>\n");
+        html.push_str("</main>\n</body></html>\n");
         html
     }
 
     fn write_facts(&self, html: &mut String) {
-        html.push_str("<ul>\n");
+        html.push_str("<dl class=\"facts\">\n");
         let segments = ("segments".to_string(), self.compared.len().to_string());
         for (name, value) in self.facts.iter().chain([&segments]) {
-            let _ = writeln!(html, "<li>{}: {}</li>", escape(name), escape(value));
+            let _ = writeln!(html, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value));
         }
-        html.push_str("</ul>\n");
+        html.push_str("</dl>\n");
     }
 
     fn write_figures(&self, html: &mut String) {
-        html.push_str(
-            "<table><thead><tr><th>metric</th><th>score</th><th>signature</th></tr></thead><tbody>\n",
-        );
+        section(html, "Scores", "scores", "<th>metric</th><th class=\"number\">score</th><th>signature</th>");
         for figure in self.scores.figures() {
             let _ = writeln!(
                 html,
@@ -73,7 +76,8 @@ impl Page<'_> {
                 figure.name, figure.score, figure.signature
             );
         }
-        html.push_str("</tbody></table>\n");
+        html.push_str(TABLE_END);
+        html.push_str("</section>\n");
     }
 
     /// How many segments have which score.
@@ -83,39 +87,38 @@ impl Page<'_> {
             bins[((score / 10.0) as usize).min(9)] += 1;
         }
         let most = bins.iter().copied().max().unwrap_or(0).max(1);
-        html.push_str(
-            "<h2>Segments by chrF2++</h2>\n<table><thead><tr><th>chrF2++</th><th>segments</th>\
-                       <th></th></tr></thead><tbody>\n",
-        );
+        let heads = "<th class=\"number\">chrF2++</th><th class=\"number\">segments</th><th>share</th>";
+        section(html, "Segments by chrF2++", "spread", heads);
         for (i, count) in bins.iter().enumerate() {
             let width = 100.0 * *count as f64 / most as f64;
             let _ = writeln!(
                 html,
                 "<tr><td class=\"number\">{} to {}</td><td class=\"number\">{count}</td>\
-                 <td style=\"width:75%\"><div class=\"bar\" style=\"width:{width:.1}%\"></div></td></tr>",
+                 <td><div class=\"bar\" style=\"width:{width:.1}%\"></div></td></tr>",
                 10 * i,
                 10 * i + 10
             );
         }
-        html.push_str("</tbody></table>\n");
+        html.push_str(TABLE_END);
+        html.push_str("</section>\n");
     }
 
     fn write_worst(&self, html: &mut String) {
         let worst = self.worst_first();
-        let _ = writeln!(html, "<h2>The worst {}</h2>", worst.len());
         let other = match self.compared.iter().any(|c| c.back.is_some()) {
             true => "translated back",
             false => "reference",
         };
-        let _ = writeln!(
-            html,
-            "<p>Marked: words that the other side of the comparison lacks.</p>\n<table class=\"worst\">\
-             <thead><tr><th>chrF2++</th><th>source</th><th>translation</th><th>{other}</th></tr></thead><tbody>"
-        );
+        let heads =
+            format!("<th class=\"number\">chrF2++</th><th>source</th><th>translation</th><th>{other}</th>");
+        section(html, &format!("The worst {}", worst.len()), "worst", &heads);
         for i in worst {
             write_row(html, &self.compared[i], self.scores.segments[i], other);
         }
-        html.push_str("</tbody></table>\n");
+        html.push_str(TABLE_END);
+        html.push_str(
+            "<p class=\"hint\">Marked: words that the other side of the comparison lacks.</p>\n</section>\n",
+        );
     }
 
     /// Indices of the worst segments; of equals the longer first, since there is more to see.
@@ -126,6 +129,17 @@ impl Page<'_> {
         order.truncate(self.worst);
         order
     }
+}
+
+const TABLE_END: &str = "</tbody></table></div>\n";
+
+/// The beginning of a panel with a table, up to its first row.
+fn section(html: &mut String, title: &str, class: &str, heads: &str) {
+    let _ = writeln!(
+        html,
+        "<section class=\"panel stack\">\n<h2>{title}</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"group\" \
+         aria-label=\"{title}\"><table class=\"table {class}\"><thead><tr>{heads}</tr></thead><tbody>"
+    );
 }
 
 fn write_row(html: &mut String, segment: &Compared, score: f64, other: &str) {
@@ -147,7 +161,7 @@ fn write_row(html: &mut String, segment: &Compared, score: f64, other: &str) {
     };
     let _ = writeln!(
         html,
-        "<tr><td class=\"number\" data-label=\"chrF2++\">{score:.1}<br><small>{}</small></td>\
+        "<tr><td class=\"number\" data-label=\"chrF2++\">{score:.1}<small>{}</small></td>\
          <td class=\"text\" data-label=\"source\">{source}</td>\
          <td class=\"text\" data-label=\"translation\">{translation}</td>\
          <td class=\"text\" data-label=\"{other}\">{third}</td></tr>",
@@ -231,7 +245,8 @@ mod tests {
     fn page(compared: &[Compared], worst: usize) -> String {
         let scores = score(compared, Bleu::default()).unwrap();
         let facts = vec![("engine".to_string(), "a & b".to_string())];
-        Page { title: "Quality".into(), facts, scores: &scores, compared, worst }.to_html()
+        let look = "body{color:red}";
+        Page { title: "Quality".into(), look, facts, scores: &scores, compared, worst }.to_html()
     }
 
     #[test]
@@ -244,6 +259,11 @@ mod tests {
         assert!(place("line 2") < place("line 4"));
         assert_eq!(place("line 1"), None);
         assert!(html.contains("<h2>The worst 3</h2>") && html.contains("a &amp; b"));
+        assert!(html.contains("body{color:red}"), "the look is the caller's");
+        assert!(
+            !html.contains("src=") && !html.contains("@import") && !html.contains("url("),
+            "nothing is loaded"
+        );
         assert!(html.contains("nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:2.6.0"));
     }
 

@@ -205,7 +205,7 @@ impl Languages {
         // Its own source language is what an engine that gives up returns; for others it takes more.
         let enough = if self.from.is_some_and(|from| from.code == found.code) { ENOUGH } else { plenty };
         (found.code != to.code && letters * weight >= enough)
-            .then_some(Finding::WrongLanguage { found: found.name })
+            .then(|| Finding::WrongLanguage { found: found.name.to_string(), code: found.code.to_string() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! A *failure* is never emitted. A *doubt* is what a correct translation can look like too (a name that stays
 //! as it is): it is asked again, and passes where the engine keeps to its answer.
 
+mod finding;
 mod language;
 mod leftovers;
 mod lexicon;
@@ -12,10 +13,10 @@ mod loops;
 use crate::LanguagePair;
 use crate::structure::numbers::{digit_runs, restore_numbers};
 use crate::structure::{hard_parts, is_line_break, is_terminator, lines, sentence_count, stops};
+pub use finding::Finding;
 use language::{Languages, Letters};
 pub use lexicon::{Lexicon, Relation};
 use std::borrow::Cow;
-use std::fmt;
 
 /// The names of the checks behind every emitted example, as it carries them.
 pub const CHECKS: [&str; 9] = [
@@ -33,103 +34,12 @@ pub const CHECKS: [&str; 9] = [
 /// The checks of answers that are looked up rather than translated.
 pub const STRUCTURE_CHECKS: [&str; 4] = ["segments", "skeleton", "protected", "digits"];
 
-/// What is wrong with a target.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Finding {
-    Empty,
-    LineBreak,
-    /// A protected part of the source that is not there as often as it should.
-    Protected {
-        part: String,
-        expected: usize,
-        found: usize,
-    },
-    Digits {
-        missing: Vec<String>,
-        added: Vec<String>,
-    },
-    /// The source came back.
-    Untranslated,
-    /// A good part of the source came back.
-    PartlyUntranslated {
-        kept: usize,
-        words: usize,
-    },
-    /// Letters that the target language does not have, or a word of a language that is neither.
-    Foreign {
-        word: String,
-    },
-    WrongLanguage {
-        found: &'static str,
-    },
-    Length {
-        source: usize,
-        target: usize,
-    },
-    Sentences {
-        source: usize,
-        target: usize,
-    },
-    /// It begins in the middle of a sentence, or ends there.
-    Torn,
-    Loop {
-        repeated: String,
-        times: usize,
-    },
-    /// A mark or separator of ours that is still there.
-    Mark {
-        mark: char,
-    },
-    /// The source once more, in brackets.
-    Gloss {
-        text: String,
-    },
-    /// Its words are those of another segment.
-    Unrelated,
-}
-
 /// What a check says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     Pass,
     Doubt(Finding),
     Fail(Finding),
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::Empty => f.write_str("the translation is empty"),
-            Finding::LineBreak => f.write_str("there is a line break inside"),
-            Finding::Protected { part, expected, found } => {
-                write!(f, "`{part}` is there {found} times instead of {expected}")
-            }
-            Finding::Digits { missing, added } => {
-                let list =
-                    |digits: &[String]| if digits.is_empty() { "none".into() } else { digits.join(", ") };
-                write!(f, "the digits differ: missing {}, added {}", list(missing), list(added))
-            }
-            Finding::Untranslated => f.write_str("it came back untranslated"),
-            Finding::PartlyUntranslated { kept, words } => {
-                write!(f, "{kept} of {words} words came back untranslated")
-            }
-            Finding::Foreign { word } => write!(f, "`{word}` is of neither language"),
-            Finding::WrongLanguage { found } => write!(f, "it looks like {found}"),
-            Finding::Length { source, target } => {
-                write!(
-                    f,
-                    "{target} characters for {source} are too {}",
-                    if target < source { "few" } else { "many" }
-                )
-            }
-            Finding::Sentences { source, target } => write!(f, "{target} sentences for {source}"),
-            Finding::Torn => f.write_str("it begins or ends in the middle of a sentence"),
-            Finding::Loop { repeated, times } => write!(f, "`{repeated}` repeats {times} times"),
-            Finding::Mark { mark } => write!(f, "`{mark}` is there, which the source does not have"),
-            Finding::Gloss { text } => write!(f, "`({text})` repeats the source"),
-            Finding::Unrelated => f.write_str("it seems to translate another text"),
-        }
-    }
 }
 
 /// The checks for one pair of languages.

@@ -93,13 +93,16 @@ fn what_is_not_in_the_target_language_is_noticed() {
 #[test]
 fn languages_of_one_script_are_told_by_statistics() {
     let german = Checker::new(&LanguagePair::new("en", "de").unwrap());
+    let wrong = |found: &str, code: &str| {
+        Verdict::Fail(Finding::WrongLanguage { found: found.into(), code: code.into() })
+    };
     let source = "The weather was very nice yesterday and we went to the sea together.";
     let good = "Das Wetter war gestern sehr schön und wir sind zusammen ans Meer gefahren.";
     assert_eq!(german.check(source, good), Verdict::Pass);
     let english = "Yesterday the weather was really nice so we all went to the sea.";
-    assert_eq!(german.check(source, english), Verdict::Fail(Finding::WrongLanguage { found: "English" }));
+    assert_eq!(german.check(source, english), wrong("English", "en"));
     let french = "Hier il faisait très beau et nous sommes allés à la mer tous ensemble.";
-    assert_eq!(german.check(source, french), Verdict::Fail(Finding::WrongLanguage { found: "French" }));
+    assert_eq!(german.check(source, french), wrong("French", "fr"));
     assert_eq!(german.check("Berlin", "Berlin"), Verdict::Doubt(Finding::Untranslated));
     assert_eq!(german.check("the house", "the house"), Verdict::Fail(Finding::Untranslated));
 }

@@ -6,6 +6,7 @@ mod words;
 use super::found::{Found, cards};
 use super::reading;
 use super::series::Series;
+use crate::LOOK;
 use crate::api::error::ApiError;
 use crate::state::AppState;
 use axum::Json;
@@ -18,8 +19,7 @@ use std::sync::Arc;
 use tolmach_eval::ReportCard;
 use words::Language;
 
-/// The look of all pages, and the report's own.
-const SHELL_STYLE: &str = include_str!("../../../pages/shell/shell.css");
+/// The report's own, over the look of all pages.
 const STYLE: &str = include_str!("../../../pages/report/card.css");
 
 /// A report card as one HTML file: English and Russian, light and dark, plots inside, no script.
@@ -30,7 +30,7 @@ pub fn report_page(card: &ReportCard, adapter: Option<&FilePath>) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>Tolmach · {}</title>\n\
-         <style>\n{SHELL_STYLE}{STYLE}</style></head>\n<body>\n<main class=\"page report\">\n\
+         <style>\n{LOOK}{STYLE}</style></head>\n<body>\n<main class=\"page report\">\n\
          <fieldset class=\"languages\"><legend class=\"visually-hidden\">Language · Язык</legend>\n",
         words::TITLE[0],
     );
