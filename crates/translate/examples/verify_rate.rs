@@ -99,5 +99,6 @@ fn kind(finding: &Finding) -> &'static str {
         Finding::Mark { .. } => "mark",
         Finding::Gloss { .. } => "gloss",
         Finding::Unrelated => "unrelated",
+        Finding::Skeleton { .. } => "skeleton",
     }
 }

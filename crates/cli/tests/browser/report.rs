@@ -37,6 +37,12 @@ fn a_card_is_shown_in_both_languages_and_fits_a_phone() {
         assert_eq!(tab.count("#card article").await, 2);
         tab.picture("report").await;
         assert_eq!(tab.axe().await, Vec::<String>::new());
+        // The same as the file that `tolmach eval --html` writes.
+        tab.eval("(window.address = URL.createObjectURL, URL.createObjectURL = (blob) => window.address.call(URL, window.saved = blob), 0)").await;
+        tab.click("#save").await;
+        tab.until("window.saved").await;
+        let file = std::fs::read_to_string(folder.path().join("runs/demo/04-card/report.html")).unwrap();
+        assert_eq!(tab.eval_later("window.saved.text()").await, json!(file));
         tab.click("#language").await;
         tab.until("document.querySelector('#card h1').innerText === 'Табель'").await;
         tab.look(Looks { language: "ru", dark: true, width: 360, height: 740 }).await;

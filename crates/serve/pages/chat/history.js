@@ -1,6 +1,6 @@
 // The list of conversations: search, rename, delete, export, import.
 
-import { byId, el, iconButton } from "../shell/dom.js";
+import { byId, download, el, iconButton } from "../shell/dom.js";
 import { date } from "../shell/i18n.js";
 import { ask, showError } from "../shell/shell.js";
 import { t } from "../shell/i18n.js";
@@ -65,13 +65,14 @@ export class History {
       this.draw();
       byId("rename").select();
     };
-    const about = { data: { of: conversation.id } };
+    const { id, title } = conversation;
+    const about = (key) => ({ data: { of: id }, tLabel: [key, { title }] });
     return el(
       "li",
       { class: current ? "current" : null },
       open,
-      iconButton("edit", "chat.rename", rename, about),
-      iconButton("remove", "chat.delete", () => this.remove(conversation), about),
+      iconButton("edit", "chat.rename", rename, about("chat.rename.of")),
+      iconButton("remove", "chat.delete", () => this.remove(conversation), about("chat.delete.of")),
     );
   }
 
@@ -124,9 +125,7 @@ export class History {
       null,
       2,
     );
-    const address = URL.createObjectURL(new Blob([file], { type: "application/json" }));
-    el("a", { href: address, download: "tolmach-conversations.json" }).click();
-    URL.revokeObjectURL(address);
+    download(new Blob([file], { type: "application/json" }), "tolmach-conversations.json");
   }
 
   /** Adds a file's conversations; where one is here already, the newer stays. */

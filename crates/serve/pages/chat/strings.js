@@ -31,6 +31,8 @@ export default {
   "chat.new": ["New conversation", "Новая беседа"],
   "chat.search": ["Search", "Поиск"],
   "chat.rename": ["Rename", "Переименовать"],
+  "chat.rename.of": ["Rename “{title}”", "Переименовать «{title}»"],
+  "chat.delete.of": ["Delete “{title}”", "Удалить «{title}»"],
   "chat.delete": ["Delete", "Удалить"],
   "chat.delete.sure": ["Delete “{title}” for good?", "Удалить «{title}» насовсем?"],
   "chat.export": ["Export", "Экспорт"],

@@ -1,7 +1,7 @@
 // The report page: cards as the server renders them.
 
-import { byId, el, insertRendered } from "../shell/dom.js";
-import { requestJson } from "../shell/http.js";
+import { byId, download, el, insertRendered } from "../shell/dom.js";
+import { request, requestJson } from "../shell/http.js";
 import { language } from "../shell/i18n.js";
 import { clearError, showError, start } from "../shell/shell.js";
 import strings from "./strings.js";
@@ -11,6 +11,7 @@ byId("reports").addEventListener("change", () => {
   history.replaceState(null, "", `#${byId("reports").value}`);
   show();
 });
+byId("save").addEventListener("click", save);
 document.addEventListener("tolmach:language", show);
 load();
 
@@ -34,7 +35,19 @@ async function show() {
     const { html } = await requestJson(`/ui/reports/${id}?language=${language()}`);
     clearError();
     insertRendered(byId("card"), html);
+    byId("save").hidden = false;
   } catch (error) {
     showError(error.message, show);
+  }
+}
+
+/** The report with both languages in it, which needs no server. */
+async function save() {
+  try {
+    const response = await request(`/ui/reports/${byId("reports").value}/file`);
+    const { text } = byId("reports").selectedOptions[0];
+    download(await response.blob(), `${text}-report.html`);
+  } catch (error) {
+    showError(error.message, save);
   }
 }

@@ -189,6 +189,7 @@ async function apply() {
     version = answer.version;
     clearError();
     mark(byId("left"), "t", "review.applied", { examples: answer.examples, before: answer.before });
+    announce(byId("left").textContent);
   } catch (error) {
     await failed(error);
   }

@@ -27,6 +27,13 @@ export function el(tag, props = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Gives `blob` to the reader as a file called `name`. */
+export function download(blob, name) {
+  const address = URL.createObjectURL(blob);
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // some browsers begin to read it later
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** A line icon of 20 × 20 px by its path; decoration only, the button around it has the label. */

@@ -13,6 +13,10 @@ const ERRORS = {
   request_too_large: "shell.error.large",
   timeout: "shell.error.slow",
   stopping: "shell.error.stopping",
+  unreadable: "shell.error.unreadable",
+  adapter_not_loaded: "shell.error.adapter",
+  not_saved: "shell.error.saved",
+  no_language: "shell.error.language",
 };
 
 /** What went wrong. `status` is 0 when nothing answered; `code` is OpenAI's `error.code`, where there is one. */

@@ -51,9 +51,15 @@ export function clearError() {
   byId("banner").replaceChildren();
 }
 
+/** Milliseconds in which two announcements are one: the second would silence the first. */
+const BREATH = 1000;
+let spoken = { text: "", at: -BREATH };
+
 /** Has a screen reader say `text` when it next pauses. */
 export function announce(text) {
-  byId("announce").textContent = text;
+  const now = performance.now();
+  spoken = { text: now - spoken.at < BREATH ? `${spoken.text} ${text}` : text, at: now };
+  byId("announce").textContent = spoken.text;
 }
 
 /** A question with two answers; true when `yes` (a key) was chosen. */

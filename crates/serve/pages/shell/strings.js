@@ -25,6 +25,19 @@ export default {
   "shell.error.large": ["This is more than the server takes at once.", "Это больше, чем сервер принимает за раз."],
   "shell.error.slow": ["The time limit of the server has passed.", "Вышло время, отведённое сервером."],
   "shell.error.stopping": ["The server is stopping.", "Сервер завершает работу."],
+  "shell.error.unreadable": ["A file of it cannot be read.", "Один из файлов не читается."],
+  "shell.error.adapter": [
+    "The adapter of this run cannot be loaded now.",
+    "Адаптер этого запуска сейчас не загружается."
+  ],
+  "shell.error.saved": [
+    "The decision cannot be saved: the file cannot be written.",
+    "Решение не сохранено: файл не записывается."
+  ],
+  "shell.error.language": [
+    "The data set is not there or names no language: run tolmach translate again instead.",
+    "Набора нет, или в нём не указан язык: запустите вместо этого tolmach translate ещё раз."
+  ],
   "shell.key.title": ["API key", "Ключ API"],
   "shell.key.why": [
     "This server asks for a key. It is kept in this tab only and forgotten when the tab closes.",

@@ -3,7 +3,7 @@
 // Each side is labelled with what the answer says has run: the model, and its step.
 
 import { byId, el } from "../shell/dom.js";
-import { request, requestJson } from "../shell/http.js";
+import { request, requestJson, toldError } from "../shell/http.js";
 import { mark } from "../shell/i18n.js";
 import { clearError, showError } from "../shell/shell.js";
 import { events } from "./events.js";
@@ -87,7 +87,7 @@ async function answer(model, prompt, { label, version, said }, signal) {
     for await (const { data } of events(response.body)) {
       if (data === "[DONE]") break;
       const chunk = JSON.parse(data);
-      if (chunk.error) throw new Error(chunk.error.message);
+      if (chunk.error) throw toldError(500, chunk.error);
       label.textContent = chunk.model;
       version.textContent = chunk.system_fingerprint ?? "";
       said.textContent += chunk.choices?.[0]?.delta?.content ?? "";

@@ -5,6 +5,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// Characters of a message.
+const LONGEST: usize = 300;
+
 /// What a client is told. Messages name what the client sent, never a path or a secret.
 #[derive(Clone, Debug)]
 pub struct ApiError {
@@ -18,7 +21,13 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, retry_after: None }
+        let mut message = message.into();
+        // It may repeat what was sent, which may be long.
+        if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { status, message, param: None, code: None, retry_after: None }
     }
 
     /// The request cannot be served as it is.

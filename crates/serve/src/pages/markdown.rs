@@ -32,10 +32,8 @@ struct Written {
 pub async fn markdown(State(state): State<Arc<AppState>>, request: Request) -> Result<Json<Value>, ApiError> {
     let Written { text } = body::json(&state, request).await?;
     if text.len() > LONGEST {
-        return Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("Markdown of {LONGEST} bytes at most."),
-        ));
+        let message = format!("Markdown of {LONGEST} bytes at most.");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large"));
     }
     // Milliseconds for a long reply: not on the threads that serve streams.
     let html = tokio::task::spawn_blocking(move || render(&text)).await;

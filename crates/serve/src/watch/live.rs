@@ -58,7 +58,8 @@ pub async fn live(
         Ok(Ok(loaded)) => loaded,
         Ok(Err(why)) => {
             state.log(&format!("the adapter of {} cannot be asked: {why}", found.path.display()));
-            return Err(ApiError::new(StatusCode::CONFLICT, "The adapter of this run cannot be loaded now."));
+            let message = "The adapter of this run cannot be loaded now.";
+            return Err(ApiError::new(StatusCode::CONFLICT, message).code("adapter_not_loaded"));
         }
         Err(_) => {
             return Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "Loading the adapter failed."));

@@ -55,6 +55,7 @@ pub fn router() -> Router<Arc<AppState>> {
         .route("/ui/reviews/{id}/apply", post(review::apply))
         .route("/ui/reports", get(report::list))
         .route("/ui/reports/{id}", get(report::read))
+        .route("/ui/reports/{id}/file", get(report::file))
         .layer(Extension(Arc::new(Watch::default())))
 }
 
@@ -93,7 +94,7 @@ async fn reading<T: Send + 'static>(
 
 /// The reader is not told which file of the operator's it is.
 fn unreadable() -> ApiError {
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "A file of this run cannot be read.")
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "A file of this run cannot be read.").code("unreadable")
 }
 
 fn run(state: &AppState, id: &str) -> Result<Found, ApiError> {

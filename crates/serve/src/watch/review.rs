@@ -162,7 +162,7 @@ pub async fn apply(
         let Some(language) = data_set.iter().find_map(|example| example.language.clone()) else {
             let message =
                 "The data set is not there or names no language: run `tolmach translate` again instead.";
-            return Err(ApiError::new(StatusCode::CONFLICT, message));
+            return Err(ApiError::new(StatusCode::CONFLICT, message).code("no_language"));
         };
         let before = data_set.len();
         let applied = Review::apply(data_set, files.reviewed, &language);
@@ -191,11 +191,13 @@ fn write(state: &AppState, path: &FilePath, examples: &[Example]) -> Result<(), 
             StatusCode::INTERNAL_SERVER_ERROR,
             "The decision cannot be saved: the file cannot be written.",
         )
+        .code("not_saved")
     })
 }
 
 fn unreadable() -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "A file of this review cannot be read.")
+        .code("unreadable")
 }
 
 impl Files {

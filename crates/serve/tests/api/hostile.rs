@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tolmach_serve::{EngineOptions, Limits};
 
 /// Every route, with a method that it takes.
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 27] = [
     ("GET", "/"),
     ("GET", "/training"),
     ("GET", "/review"),
@@ -35,6 +35,7 @@ const ROUTES: [(&str, &str); 26] = [
     ("POST", "/ui/reviews/x"),
     ("POST", "/ui/reviews/x/apply"),
     ("GET", "/ui/reports"),
+    ("GET", "/ui/reports/x/file"),
     ("GET", "/nowhere"),
 ];
 const JSON: (&str, &str) = ("Content-Type", "application/json");

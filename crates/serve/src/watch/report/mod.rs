@@ -4,17 +4,18 @@ mod card;
 mod words;
 
 use super::found::{Found, cards};
-use super::reading;
 use super::series::Series;
+use super::{reading, unreadable};
 use crate::LOOK;
 use crate::api::error::ApiError;
 use crate::state::AppState;
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use tolmach_eval::ReportCard;
 use words::Language;
@@ -78,19 +79,37 @@ pub async fn read(
     Query(Told { language }): Query<Told>,
 ) -> Result<Json<Value>, ApiError> {
     reading(move || {
-        let error = |status, message: &str| ApiError::new(status, message);
-        let mut all = cards(&state.options.runs).into_iter();
-        let found = all.find(|found| found.id == id);
-        let found = found.ok_or_else(|| error(StatusCode::NOT_FOUND, "There is no such report."))?;
-        let text = std::fs::read(found.path.join("card.json")).unwrap_or_default();
-        let card: ReportCard = serde_json::from_slice(&text)
-            .map_err(|_| error(StatusCode::INTERNAL_SERVER_ERROR, "This report card cannot be read."))?;
-        // Of a run of `teach`, the training's folder lies beside.
-        let series = found.path.parent().and_then(|run| training(&run.join("03-adapter")));
+        let (card, adapter) = open(&state, &id)?;
+        let series = adapter.as_deref().and_then(training);
         let html = card::body(&card, series.as_ref(), Language::named(language.as_deref()));
         Ok(Json(json!({"html": html})))
     })
     .await
+}
+
+/// `GET /ui/reports/{id}/file`: the report as a file of its own, to be passed on.
+pub async fn file(
+    State(state): State<Arc<AppState>>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    reading(move || {
+        let (card, adapter) = open(&state, &id)?;
+        let headers = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_DISPOSITION, "attachment; filename=\"report.html\""),
+        ];
+        Ok((headers, report_page(&card, adapter.as_deref())))
+    })
+    .await
+}
+
+/// A card, and the folder of the training that lies beside it in a run of `teach`.
+fn open(state: &AppState, id: &str) -> Result<(ReportCard, Option<PathBuf>), ApiError> {
+    let found = cards(&state.options.runs).into_iter().find(|found| found.id == id);
+    let found = found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "There is no such report."))?;
+    let text = std::fs::read(found.path.join("card.json")).unwrap_or_default();
+    let card = serde_json::from_slice(&text).map_err(|_| unreadable())?;
+    Ok((card, found.path.parent().map(|run| run.join("03-adapter"))))
 }
 
 #[cfg(test)]
