@@ -3,6 +3,9 @@
 import { HttpError, request, toldError } from "../shell/http.js";
 import { t } from "../shell/i18n.js";
 
+/** Milliseconds in which a whole reply is no stream. */
+const BURST = 100;
+
 /**
  * Streams a reply. `onText(delta)` gets the text as it comes, `onModel(model, fingerprint)` what runs, told by the
  * server. Resolves to { finish, stats: { first, rate, tokens } }: seconds to the first token, tokens per second
@@ -51,10 +54,11 @@ function note(chunk, seen, onText, onModel) {
 
 function stats({ first, last, pieces, tokens }, started) {
   const counted = tokens ?? pieces;
-  const seconds = (last - first) / 1000;
+  // What came in one burst tells nothing of the pace between its tokens: it is reckoned from the question on.
+  const [since, among] = last - first < BURST ? [started, counted] : [first, counted - 1];
   return {
     first: first === null ? null : (first - started) / 1000,
-    rate: counted > 1 && seconds > 0 ? (counted - 1) / seconds : null,
+    rate: first !== null && among > 0 ? among / ((last - since) / 1000) : null,
     tokens: counted,
   };
 }

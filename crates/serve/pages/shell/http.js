@@ -7,6 +7,7 @@ const KEY = "tolmach.key";
 
 /** What the server says by code, in the page's language; anything else in the server's own words. */
 const ERRORS = {
+  context_length_exceeded: "shell.error.context",
   queue_full: "shell.error.full",
   model_not_found: "shell.error.model",
   model_failed: "shell.error.failed",

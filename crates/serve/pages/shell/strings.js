@@ -20,6 +20,10 @@ export default {
     "The server is busy: too many wait already. Try again in a moment.",
     "Сервер занят: ждут уже слишком многие. Повторите чуть позже."
   ],
+  "shell.error.context": [
+    "This is longer than the model holds, question and answer together.",
+    "Это длиннее, чем помещается в модель: вопрос и ответ вместе."
+  ],
   "shell.error.model": ["The server has no such model any more.", "Такой модели на сервере больше нет."],
   "shell.error.failed": ["The model could not decode this.", "Модель не смогла это обработать."],
   "shell.error.large": ["This is more than the server takes at once.", "Это больше, чем сервер принимает за раз."],

@@ -16,7 +16,7 @@ h1{overflow-wrap:anywhere}
 .facts dd{margin:0;overflow-wrap:anywhere}
 .scores code{overflow-wrap:anywhere}
 .spread td:last-child{width:75%}
-.bar{background:var(--accent);height:.8rem;border-radius:4px}
+.share{background:var(--accent);height:.8rem;border-radius:4px}
 .worst .text{white-space:pre-wrap;overflow-wrap:anywhere;width:31%}
 .worst small{display:block;color:var(--muted);white-space:normal;overflow-wrap:anywhere}
 mark{background:var(--bad-soft);color:inherit;border-bottom:2px solid var(--bad);border-radius:3px}
@@ -94,7 +94,7 @@ impl Page<'_> {
             let _ = writeln!(
                 html,
                 "<tr><td class=\"number\">{} to {}</td><td class=\"number\">{count}</td>\
-                 <td><div class=\"bar\" style=\"width:{width:.1}%\"></div></td></tr>",
+                 <td><div class=\"share\" style=\"width:{width:.1}%\"></div></td></tr>",
                 10 * i,
                 10 * i + 10
             );
@@ -260,6 +260,7 @@ mod tests {
         assert_eq!(place("line 1"), None);
         assert!(html.contains("<h2>The worst 3</h2>") && html.contains("a &amp; b"));
         assert!(html.contains("body{color:red}"), "the look is the caller's");
+        assert!(!html.contains("class=\"bar\""), "a class of the look, with a padding");
         assert!(
             !html.contains("src=") && !html.contains("@import") && !html.contains("url("),
             "nothing is loaded"
