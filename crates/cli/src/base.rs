@@ -20,7 +20,7 @@ pub struct Base {
 }
 
 impl Base {
-    /// To reply with; `activations` are what weights of 8 or 4 bits meet.
+    /// To reply with; `activations` are what weights in Q8_0, Q6_K or Q4_0 meet.
     ///
     /// # Errors
     /// Anything missing, malformed or not computed here; a tokenizer of another model.
