@@ -59,6 +59,12 @@ impl<B: Backend> Decoder<B> {
         let vector = |name: &str, len| checkpoint.values(name, &[len]);
         let mut model = Self::from_weights(backend, config, &matrix, &vector)?;
         model.fingerprint = Some(checkpoint.fingerprint());
+        if quantize.is_some() {
+            // Around each first read the system maps 64 KiB, of neighbours that were given back already; and the
+            // fingerprint reads a little of every tensor.
+            let given_back = checkpoint.names().filter(|name| name.starts_with("model.layers."));
+            given_back.for_each(|name| checkpoint.release(name));
+        }
         Ok(model)
     }
 
