@@ -370,6 +370,26 @@ mod tests {
         }
     }
 
+    /// Largest difference of the logits over the largest logit, against a cache in f32.
+    #[test]
+    fn half_the_memory_costs_little() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/model");
+        let model = Decoder::load(Arc::new(CpuBackend::new()), &folder).unwrap();
+        let prompt: Vec<u32> = (0..300).map(|i| 5 + i * 37 % 1500).collect();
+        let logits = |kind| {
+            let mut cache = KvCache::arena(&model, 400, kind);
+            let slot = cache.reserve(301).unwrap();
+            model.decode(&mut cache, &[(slot, &prompt)]).unwrap();
+            model.decode(&mut cache, &[(slot, &[9])]).unwrap()
+        };
+        let exact = logits(CacheType::F32);
+        let most = exact.iter().fold(0.0f32, |most, l| most.max(l.abs()));
+        for (kind, bound) in [(CacheType::F16, 1e-3), (CacheType::Bf16, 1e-2)] {
+            let differences = logits(kind).iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(differences > 0.0 && differences < bound * most, "{kind:?}: {differences} of {most}");
+        }
+    }
+
     proptest! {
         /// Slots never overlap, begin at blocks' borders and never reach beyond the rows; what is refused would
         /// not have fitted.
