@@ -68,7 +68,14 @@ impl<const PRECISE: bool> Element for Half<PRECISE> {
     }
     #[inline(always)]
     fn widen16<const FMA: bool, const WIDE: bool>(x: &[u16; 16]) -> [f32; 16] {
-        if PRECISE { f16_to_f32::<FMA, WIDE>(x) } else { x.map(|x| f32::from_bits(u32::from(x) << 16)) }
+        if PRECISE {
+            return f16_to_f32::<FMA, WIDE>(x);
+        }
+        let mut out = [0.0; 16];
+        for i in 0..16 {
+            out[i] = f32::from_bits(u32::from(x[i]) << 16);
+        }
+        out
     }
     fn attend(
         q: &[f32],

@@ -131,27 +131,34 @@ fn add_values<E: Element, const FMA: bool, const WIDE: bool, const W: usize>(
 ) {
     let mut sums = [[[0.0f32; 16]; W]; 4];
     let (fours, rest) = p.as_chunks::<4>();
-    let add = |sums: &mut [[f32; 16]; W], p: f32, j: usize| {
-        let (v, _) = v[j * dim + column..][..16 * W].as_chunks::<16>();
-        for w in 0..W {
-            let v = E::widen16::<FMA, WIDE>(&v[w]);
-            for l in 0..16 {
-                sums[w][l] = fma::<FMA>(p, v[l], sums[w][l]);
-            }
-        }
-    };
     for (j, p) in fours.iter().enumerate() {
         for i in 0..4 {
-            add(&mut sums[i], p[i], 4 * j + i);
+            add_value::<E, FMA, WIDE, W>(&mut sums[i], p[i], &v[(4 * j + i) * dim + column..]);
         }
     }
     for (i, p) in rest.iter().enumerate() {
-        add(&mut sums[0], *p, fours.len() * 4 + i);
+        add_value::<E, FMA, WIDE, W>(&mut sums[0], *p, &v[(fours.len() * 4 + i) * dim + column..]);
     }
     let (out, _) = out[column..][..16 * W].as_chunks_mut::<16>();
     for w in 0..W {
         for l in 0..16 {
             out[w][l] += (sums[0][w][l] + sums[1][w][l]) + (sums[2][w][l] + sums[3][w][l]);
+        }
+    }
+}
+
+/// `sums += p · v`. Not a closure: those are not always compiled into the instruction set of their caller.
+#[inline(always)]
+fn add_value<E: Element, const FMA: bool, const WIDE: bool, const W: usize>(
+    sums: &mut [[f32; 16]; W],
+    p: f32,
+    v: &[E::Stored],
+) {
+    let (v, _) = v[..16 * W].as_chunks::<16>();
+    for w in 0..W {
+        let v = E::widen16::<FMA, WIDE>(&v[w]);
+        for l in 0..16 {
+            sums[w][l] = fma::<FMA>(p, v[l], sums[w][l]);
         }
     }
 }
