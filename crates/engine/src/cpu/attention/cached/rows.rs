@@ -24,7 +24,6 @@ pub fn attend<E: Element, const FMA: bool, const WIDE: bool>(
 ) {
     let padded = keys.next_multiple_of(CACHE_BLOCK);
     for (block, k) in k.chunks_exact(CACHE_BLOCK * dim).take(padded / CACHE_BLOCK).enumerate() {
-        prefetch(k.as_ptr().wrapping_add(CACHE_BLOCK * dim), CACHE_BLOCK * dim);
         for (g, q) in q.chunks_exact(dim).enumerate() {
             let sums = score::<E, FMA, WIDE>(q, k);
             for (to, sum) in scores[g * padded + block * CACHE_BLOCK..][..CACHE_BLOCK].iter_mut().zip(sums) {
@@ -39,7 +38,6 @@ pub fn attend<E: Element, const FMA: bool, const WIDE: bool>(
     for start in (0..keys).step_by(RUN) {
         let run = start..keys.min(start + RUN);
         let v = &v[run.start * dim..run.end * dim];
-        prefetch(v.as_ptr(), v.len());
         for (g, out) in out.chunks_exact_mut(dim).enumerate() {
             let p = &scores[g * padded..][run.clone()];
             let mut column = 0;
@@ -58,22 +56,6 @@ pub fn attend<E: Element, const FMA: bool, const WIDE: bool>(
             }
         }
     }
-}
-
-/// Ask for the cache lines of `len` values, which need not be there: cached rows come from far away, and what the
-/// processor foresees by itself ends with each page.
-#[inline(always)]
-fn prefetch<T>(start: *const T, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in 0..(len * size_of::<T>()).div_ceil(64) {
-        // SAFETY: a hint; it may point anywhere.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(64 * line));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, len);
 }
 
 /// `q · k[j]` for a block of keys, in four sums of every fourth product.
