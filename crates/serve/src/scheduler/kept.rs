@@ -16,7 +16,7 @@ use tolmach_model::{Decoder, KvCache, Side};
 
 /// Rows of a run of a prompt at least, unless the whole prompt is shorter: from here on a product's sums have
 /// one order, whatever the number of rows.
-pub const RUN: usize = 64;
+pub const RUN: usize = 80;
 
 /// The kept prompts of one cache, the least recently used first.
 #[derive(Default)]

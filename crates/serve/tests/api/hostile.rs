@@ -184,10 +184,11 @@ fn bytes(server: &Server, method: &str, path: &str, body: &[u8]) -> Answer {
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(body).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    Answer::parse(&text)
+    // What is refused by its first bytes is answered, and closed, before the rest is read.
+    let _ = stream.write_all(body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    Answer::parse(&String::from_utf8(answer).unwrap())
 }
 
 fn connect(server: &Server) -> TcpStream {
