@@ -92,14 +92,10 @@ def load(args: argparse.Namespace) -> peft.PeftModel:
     return peft.get_peft_model(model, config).train()
 
 
-def run(args: argparse.Namespace) -> dict:
-    model = load(args)
-    rows = [json.loads(line) for line in args.data.read_text().splitlines()]
-    stream = endless(rows, args.seed)
-    batches = padded(stream, args.examples) if args.batching == "padded" else packed(stream, args.row_tokens)
+def timed_steps(model: torch.nn.Module, batches: Iterator[Batch], args: argparse.Namespace) -> dict:
+    """Train: what the steps after the first --warmup of them took, and every loss."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=args.learning_rate, weight_decay=0.0, fused=True)
-
     losses, tokens, trained, slots, seconds = [], 0, 0, 0, 0.0
     for step in range(args.warmup + args.steps):
         batch = next(batches)
@@ -114,8 +110,6 @@ def run(args: argparse.Namespace) -> dict:
             seconds += time.perf_counter() - start
             tokens, trained, slots = tokens + batch.tokens, trained + batch.trained, slots + batch.slots
     return {
-        "batching": args.batching,
-        "dtype": args.dtype,
         "steps": args.steps,
         "tokens": tokens,
         "trained_tokens": trained,
@@ -125,19 +119,27 @@ def run(args: argparse.Namespace) -> dict:
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "threads": torch.get_num_threads(),
         "losses": losses,
+    }
+
+
+def run(args: argparse.Namespace) -> dict:
+    model = load(args)
+    rows = [json.loads(line) for line in args.data.read_text().splitlines()]
+    stream = endless(rows, args.seed)
+    batches = padded(stream, args.examples) if args.batching == "padded" else packed(stream, args.row_tokens)
+    return {
+        "batching": args.batching,
+        "dtype": args.dtype,
+        **timed_steps(model, batches, args),
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every peer takes."""
     parser.add_argument("--model", required=True, help="Hugging Face folder")
     parser.add_argument("--data", type=Path, required=True, help='JSONL of {"input_ids": […], "labels": […]}')
-    parser.add_argument("--batching", choices=["padded", "packed"], default="padded")
     parser.add_argument("--examples", type=int, default=4, help="examples in a padded micro-batch (default 4)")
-    parser.add_argument("--row-tokens", type=int, default=512, help="most tokens in a packed row (default 512)")
-    parser.add_argument("--checkpointed", action="store_true", help="recompute activations in the backward")
-    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of weights and products (default f32)")
     parser.add_argument("--steps", type=int, default=20, help="timed steps (default 20)")
     parser.add_argument("--warmup", type=int, default=2, help="steps before them (default 2)")
     parser.add_argument("--lora-rank", type=int, default=8)
@@ -145,6 +147,15 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--batching", choices=["padded", "packed"], default="padded")
+    parser.add_argument("--row-tokens", type=int, default=512, help="most tokens in a packed row (default 512)")
+    parser.add_argument("--checkpointed", action="store_true", help="recompute activations in the backward")
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="of weights and products (default f32)")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     if args.threads:
