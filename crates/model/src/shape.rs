@@ -110,6 +110,18 @@ impl Shape<'_> {
         ranks.iter().position(|ranks| ranks.iter().any(|&rank| rank > 0)).unwrap_or(ranks.len())
     }
 
+    /// The LoRA branches of each group of layers that read one input: that input's width, and ranks and outputs.
+    pub fn lora_groups(&self) -> impl Iterator<Item = (usize, Vec<(usize, usize)>)> {
+        self.ranks().into_iter().enumerate().flat_map(|(block, ranks)| {
+            let layers = linear_shapes(self.config, block).map(|(_, inputs, outputs)| (inputs, outputs));
+            // q, k, v · o · gate, up · down
+            [0..3, 3..4, 4..6, 6..7].map(|group| {
+                let branches = group.clone().map(|i| (ranks[i], layers[i].1));
+                (layers[group.start].0, branches.collect())
+            })
+        })
+    }
+
     /// Names, rows and columns of the base's linear layers.
     pub fn linear_layers(&self) -> impl Iterator<Item = (String, usize, usize)> {
         let blocks = 0..self.config.num_hidden_layers;

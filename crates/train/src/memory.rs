@@ -10,7 +10,7 @@ use crate::limit::{MemoryLimit, shown};
 use crate::plan::TrainPlan;
 use std::collections::HashSet;
 use tolmach_engine::cpu::gemm::packing_bytes;
-use tolmach_engine::cpu::{attention_bytes, logits_bytes};
+use tolmach_engine::cpu::{attention_bytes, logits_bytes, lora_bytes};
 use tolmach_engine::{BlockType, CpuBackend, Dtype};
 use tolmach_model::{BatchSize, Config, Shape, Trained};
 use tolmach_tokenize::TokenExample;
@@ -198,7 +198,10 @@ impl Footprint<'_> {
         let [common, own] = buffers.fold([0, 0], |[a, b], [c, d]| [a.max(c), b.max(d)]);
         let Config { num_attention_heads, num_key_value_heads, head_dim, .. } = *self.shape.config;
         let attention = attention_bytes(t, head_dim, num_attention_heads / num_key_value_heads);
-        (self.threads * (common + own + attention)) as u64
+        // One thread computes all branches of a group, in memory that attention leaves.
+        let lora = self.shape.lora_groups().map(|(inputs, branches)| lora_bytes(inputs, branches)).max();
+        let lora = lora.unwrap_or(0).saturating_sub(attention);
+        (self.threads * (common + own + attention) + lora) as u64
     }
 
     /// Bytes on disk while the state is replaced: the old one, the new one, and the result beside them.

@@ -29,9 +29,14 @@ pub fn serves(rows: usize, inputs: usize, outputs: impl IntoIterator<Item = usiz
     rows >= 2 * ROWS && whole(inputs) && outputs.into_iter().all(whole)
 }
 
-/// Values of scratch memory that a backward of branches of these ranks and outputs holds.
-fn scratch_values(inputs: usize, branches: &[LoraBackward<CpuBackend>]) -> usize {
-    branches.iter().map(|b| b.rank * (inputs + b.outputs)).sum()
+/// Values of scratch memory that a backward of branches `(rank, outputs)` over one input holds.
+fn scratch_values(inputs: usize, branches: impl IntoIterator<Item = (usize, usize)>) -> usize {
+    branches.into_iter().map(|(rank, outputs)| rank * (inputs + outputs)).sum()
+}
+
+/// Bytes of it; the thread that calls holds them, in the memory that attention uses too.
+pub fn scratch_bytes(inputs: usize, branches: impl IntoIterator<Item = (usize, usize)>) -> usize {
+    size_of::<f32>() * scratch_values(inputs, branches)
 }
 
 /// Sets `u [T, R]` of every branch to x Aᵀ.
@@ -86,7 +91,8 @@ fn by_rows(
     dx: Option<(Out, &mut Vec<f32>)>,
 ) {
     let work = rows * (inputs + branches.iter().map(|b| b.outputs).sum::<usize>());
-    with_scratch(scratch_values(inputs, branches), |mut scratch| {
+    let shapes = branches.iter().map(|b| (b.rank, b.outputs));
+    with_scratch(scratch_values(inputs, shapes), |mut scratch| {
         let stacked = cut(&mut scratch, if dx.is_some() { sum * inputs } else { 0 });
         let mut rest = &mut *stacked;
         let mut layouts = Vec::with_capacity(branches.len());

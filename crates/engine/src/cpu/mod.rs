@@ -27,6 +27,7 @@ mod tests;
 
 pub use attention::{CpuCache, scratch_bytes as attention_bytes};
 pub use head::LOGITS;
+pub use lora::scratch_bytes as lora_bytes;
 
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};

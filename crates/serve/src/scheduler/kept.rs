@@ -12,11 +12,11 @@ use crate::registry::Model;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use tolmach_engine::CpuBackend;
+use tolmach_engine::cpu::gemm::STEADY_ROWS;
 use tolmach_model::{Decoder, KvCache, Side};
 
-/// Rows of a run of a prompt at least, unless the whole prompt is shorter: from here on a product's sums have
-/// one order, whatever the number of rows.
-pub const RUN: usize = 80;
+/// Rows of a run of a prompt at least, unless the whole prompt is shorter.
+pub const RUN: usize = STEADY_ROWS;
 
 /// The kept prompts of one cache, the least recently used first.
 #[derive(Default)]

@@ -43,6 +43,9 @@ pub fn allow_tiles(allow: bool) {
 #[cfg(target_endian = "big")]
 compile_error!("frozen matrices are little-endian and are read in place");
 
+/// Rows of A from which on a row of C is the same bits whatever the number of rows: a prompt may be computed in runs.
+pub const STEADY_ROWS: usize = 80;
+
 /// The left operand `[m, k]`.
 #[derive(Clone, Copy)]
 pub enum A<'a> {

@@ -237,6 +237,35 @@ fn blocks_are_products_of_the_numbers_in_them() {
 }
 
 #[test]
+fn from_steady_rows_on_a_row_is_the_same_bits_whatever_their_number() {
+    let pool = pool(2);
+    for (n, k) in [(20, 300), (64, 64), (100, 150), (192, 576), (288, 288), (700, 1300)] {
+        let (a, values) = (noise(600 * k, 1), noise(n * k, 2));
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+            for b_layout in LAYOUTS {
+                let (rows, cols) = if b_layout == Layout::Lines { (n, k) } else { (k, n) };
+                let b = frozen(rows, cols, &values, dtype.into());
+                for kernel in Kernel::available() {
+                    let run = |m: usize| {
+                        let (a, b) =
+                            (Operand::new(&a[..m * k], Layout::Lines, k), Operand::frozen(&b, b_layout));
+                        let p = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
+                        let mut c = vec![0.0; m * n];
+                        pool.install(|| product(kernel, &mut c, n, p));
+                        c
+                    };
+                    let whole = run(600);
+                    for m in [STEADY_ROWS, STEADY_ROWS + 1, 150, 333] {
+                        let same = run(m) == whole[..m * n];
+                        assert!(same, "{} {m} × {n} × {k} {dtype} {b_layout:?}", kernel.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn operands_of_the_public_entry_are_what_their_names_say() {
     // A = [[1, 2], [3, 4]], B = [[5, 6], [7, 8]].
     let (a, at) = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]);

@@ -46,7 +46,7 @@ const CHAIN: usize = 1024;
 
 /// Rows of A from which on tiles are taken, by parts of B: fewer do not pay for packing B. A server's 64 rows over f32
 /// weights took an eighth longer with tiles than without.
-const FEWEST: [usize; 3] = [48, 48, 80];
+const FEWEST: [usize; 3] = [48, 48, super::STEADY_ROWS];
 
 /// Whether the tile unit is faster than f32 multiply-adds; by the shape only. In cycles, about, as measured.
 ///
