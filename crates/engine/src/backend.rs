@@ -172,8 +172,8 @@ pub trait Backend: Send + Sync {
     /// A dense copy of a frozen matrix, to be trained in full.
     fn dense(&self, weight: &Self::Matrix) -> Self::Buffer;
 
-    /// Run `f`, a pass over so many rows; operations in it may be made to wait less for each other.
-    fn pass<R>(&self, _rows: usize, f: impl FnOnce() -> R) -> R {
+    /// Run `f`, a pass through the model; operations in it may be made to wait less for each other.
+    fn pass<R>(&self, f: impl FnOnce() -> R) -> R {
         f()
     }
 

@@ -199,7 +199,7 @@ impl<B: Backend> Decoder<B> {
         }
         let plan = Plan::new(cache, inputs);
         let old = cache.pass.take();
-        let pass = self.backend.pass(plan.ids.len(), || self.pass(side, &mut cache.layers, old, &plan));
+        let pass = self.backend.pass(|| self.pass(side, &mut cache.layers, old, &plan));
         for (slot, tokens) in inputs {
             cache.slots[*slot].len += tokens.len();
         }

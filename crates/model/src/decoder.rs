@@ -67,9 +67,11 @@ impl<B: Backend> Decoder<B> {
     /// A token id outside the vocabulary.
     pub fn losses(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f64>> {
         self.check(batch.targets)?;
-        let ws = self.forward(workspace, batch, side)?;
-        let (c, v) = (self.config.hidden_size, self.config.vocab_size);
-        Ok(self.backend.head_loss(&ws.normed, self.head_mat(side), batch.targets, c, v, 0.0, None, None))
+        self.backend.pass(|| {
+            let ws = self.forward(workspace, batch, side)?;
+            let (c, v) = (self.config.hidden_size, self.config.vocab_size);
+            Ok(self.backend.head_loss(&ws.normed, self.head_mat(side), batch.targets, c, v, 0.0, None, None))
+        })
     }
 
     /// Logits `[rows.len(), V]` of the given rows of a packed batch.
@@ -77,8 +79,10 @@ impl<B: Backend> Decoder<B> {
     /// # Errors
     /// A token id outside the vocabulary.
     pub fn logits(&self, workspace: &mut Option<Workspace<B>>, batch: Batch, side: Side) -> Result<Vec<f32>> {
-        let ws = self.forward(workspace, batch, side)?;
-        Ok(self.project_out(&ws.normed, batch.rows.len(), side))
+        self.backend.pass(|| {
+            let ws = self.forward(workspace, batch, side)?;
+            Ok(self.project_out(&ws.normed, batch.rows.len(), side))
+        })
     }
 
     /// Everything but the head, without a backward: fills `normed` of the workspace.
@@ -117,7 +121,8 @@ impl<B: Backend> Decoder<B> {
         self.check(batch.input_ids)?;
         self.check(batch.targets)?;
         let layout = Layout::new(&*self.backend, &self.config, batch);
-        Ok(self.step_through(workspace, batch, &layout, noises, grad_scale))
+        let backend = Arc::clone(&self.backend);
+        Ok(backend.pass(|| self.step_through(workspace, batch, &layout, noises, grad_scale)))
     }
 
     /// Forward and backward of a checked batch.

@@ -209,8 +209,8 @@ impl Backend for CpuBackend {
         weight.to_f32()
     }
 
-    fn pass<R>(&self, rows: usize, f: impl FnOnce() -> R) -> R {
-        if rows <= gemm::FEW_ROWS { team::lead(f) } else { f() }
+    fn pass<R>(&self, f: impl FnOnce() -> R) -> R {
+        team::lead(f)
     }
 
     fn copy_rows(
@@ -223,7 +223,11 @@ impl Backend for CpuBackend {
         width: usize,
     ) {
         let (src, dst) = (&src[src_row * width..], &mut dst[dst_row * width..]);
-        self.timed(Part::Rows, 0, || dst[..rows * width].copy_from_slice(&src[..rows * width]));
+        self.timed(Part::Rows, 0, || {
+            parallel::for_each_piece(&mut dst[..rows * width], parallel::PIECE, |piece, dst| {
+                dst.copy_from_slice(&src[piece * parallel::PIECE..][..dst.len()]);
+            });
+        });
     }
 
     fn gather_rows(&self, x: &Buffer, rows: &[usize], width: usize, out: &mut Buffer) {

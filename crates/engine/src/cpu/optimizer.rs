@@ -3,7 +3,6 @@
 use super::parallel::{PIECE, SharedMut, for_each};
 use super::simd::simd_fn;
 use crate::backend::AdamW;
-use rayon::prelude::*;
 
 /// One update of all of `parameter`, as `torch.optim.AdamW`.
 pub fn adamw(parameter: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], update: AdamW) {
@@ -41,11 +40,13 @@ simd_fn! {
 
 /// Σ x² in f64, summed piece by piece in order.
 pub fn sum_squares(x: &[f32]) -> f64 {
-    let sums: Vec<f64> = if x.len() <= PIECE {
-        vec![sum_squares_of_piece(x)]
-    } else {
-        x.par_chunks(PIECE).map(sum_squares_of_piece).collect()
-    };
+    let pieces: Vec<&[f32]> = x.chunks(PIECE).collect();
+    let mut sums = vec![0.0; pieces.len()];
+    let shared = SharedMut::new(&mut sums);
+    for_each(pieces.len(), x.len(), |i| {
+        // SAFETY: this piece's sum is this task's.
+        unsafe { shared.slice(i, 1)[0] = sum_squares_of_piece(pieces[i]) };
+    });
     sums.iter().sum()
 }
 

@@ -52,25 +52,25 @@ pub fn rows_per_piece(width: usize) -> usize {
 }
 
 /// An output that tasks share; each writes a part of its own.
-pub struct SharedMut<'a> {
-    start: *mut f32,
+pub struct SharedMut<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: it only hands out parts, and whoever asks for one promises that nobody else has it.
-unsafe impl Send for SharedMut<'_> {}
+unsafe impl<T: Send> Send for SharedMut<'_, T> {}
 // SAFETY: likewise.
-unsafe impl Sync for SharedMut<'_> {}
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 
-impl<'a> SharedMut<'a> {
-    pub fn new(values: &'a mut [f32]) -> Self {
+impl<'a, T> SharedMut<'a, T> {
+    pub fn new(values: &'a mut [T]) -> Self {
         Self { start: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
     }
 
     /// Where value `from` is, the first of `len`; checked to be inside. Whoever writes there sees to it that nobody
     /// else does.
-    pub fn start(&self, from: usize, len: usize) -> *mut f32 {
+    pub fn start(&self, from: usize, len: usize) -> *mut T {
         assert!(from <= self.len && len <= self.len - from, "part {from}, {len} of {} values", self.len);
         self.start.wrapping_add(from)
     }
@@ -80,7 +80,7 @@ impl<'a> SharedMut<'a> {
     /// # Safety
     /// As long as the slice lives, nobody else reads or writes these values.
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn slice(&self, from: usize, len: usize) -> &mut [f32] {
+    pub unsafe fn slice(&self, from: usize, len: usize) -> &mut [T] {
         assert!(from <= self.len && len <= self.len - from, "part {from}, {len} of {} values", self.len);
         // SAFETY: inside the allocation by the assertion, unshared by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }

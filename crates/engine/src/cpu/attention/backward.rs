@@ -4,9 +4,8 @@
 use super::product::{COLUMNS, Rows, Strided, product};
 use super::{BLOCK, Task, check, cut, pad_rows, with_scratch};
 use crate::backend::{Attention, Out, Segment};
-use crate::cpu::parallel::{SharedMut, for_each};
+use crate::cpu::parallel::{SharedMut, for_each, for_each_task};
 use crate::cpu::simd::{dot, exp, simd_fn};
-use rayon::prelude::*;
 
 /// What the backward reads: `q, out, dout [Tq, H, D]`, `k, v [Tk, K, D]`, `lse [Tq, H]`.
 #[derive(Clone, Copy)]
@@ -116,16 +115,30 @@ fn attend_backward(
 ) {
     let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
     let stride = Task::key_stride(keys);
-    let gradients: Vec<Vec<f32>> = with_scratch(2 * dim * stride + keys * padded, |mut scratch| {
+    let of_head = 2 * keys * padded;
+    with_scratch(2 * dim * stride + keys * padded + task.group() * of_head, |mut scratch| {
         let keys_t = cut(&mut scratch, dim * stride);
         let values_t = cut(&mut scratch, dim * stride);
         task.transpose_keys(inputs.k, task.spec.scale as f32, keys, stride, keys_t);
         task.transpose_keys(inputs.v, 1.0, keys, stride, values_t);
-        task.pad_keys(inputs.k, keys, scratch);
-        let layout = Layout { keys_t, values_t, stride, keys: scratch };
+        let padded_keys = cut(&mut scratch, keys * padded);
+        task.pad_keys(inputs.k, keys, padded_keys);
+        let layout = Layout { keys_t, values_t, stride, keys: padded_keys };
         // Every head sums by itself, then the heads are added in order.
-        task.heads().into_par_iter().map(|head| head_backward(task, head, inputs, &layout, dq)).collect()
+        let gradients = scratch;
+        let shared = SharedMut::new(gradients);
+        for_each_task(task.group(), |i| {
+            // SAFETY: this head's own.
+            let gradients = unsafe { shared.slice(i * of_head, of_head) };
+            head_backward(task, task.heads().start + i, inputs, &layout, dq, gradients);
+        });
+        add_heads(task, gradients, dk, dv, prefix_gradients);
     });
+}
+
+/// Sets the gradients of keys and values to the sums of those of the heads: `dk [keys, padded_dim]`, then `dv`, of each.
+fn add_heads(task: Task, gradients: &[f32], dk: &SharedMut, dv: &SharedMut, prefix_gradients: &mut [f32]) {
+    let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
     let prefix = task.segment.prefix.len();
     for (part, output) in [dk, dv].into_iter().enumerate() {
         for j in 0..keys {
@@ -136,7 +149,7 @@ fn attend_backward(
                 unsafe { output.slice(task.key_at(j), dim) }
             };
             output.fill(0.0);
-            for gradients in &gradients {
+            for gradients in gradients.chunks_exact(2 * keys * padded) {
                 let row = &gradients[(part * keys + j) * padded..];
                 output.iter_mut().zip(row).for_each(|(output, x)| *output += x);
             }
@@ -144,10 +157,17 @@ fn attend_backward(
     }
 }
 
-/// One query head: sets its `dq`, returns its `dk [keys, padded_dim]` followed by its `dv`.
-fn head_backward(task: Task, head: usize, inputs: Inputs, layout: &Layout, dq: &SharedMut) -> Vec<f32> {
+/// One query head: sets its `dq`, and `gradients`: its `dk [keys, padded_dim]` followed by its `dv`.
+fn head_backward(
+    task: Task,
+    head: usize,
+    inputs: Inputs,
+    layout: &Layout,
+    dq: &SharedMut,
+    gradients: &mut [f32],
+) {
     let (dim, padded, stride) = (task.spec.head_dim, task.padded_dim(), layout.stride);
-    let mut gradients = vec![0.0f32; 2 * task.keys() * padded];
+    gradients.fill(0.0);
     let (dk, dv) = gradients.split_at_mut(task.keys() * padded);
     with_scratch(BLOCK * (2 * stride + 3 * padded), |mut scratch| {
         let p = cut(&mut scratch, BLOCK * stride);
@@ -195,7 +215,6 @@ fn head_backward(task: Task, head: usize, inputs: Inputs, layout: &Layout, dq: &
             }
         }
     });
-    gradients
 }
 
 simd_fn! {

@@ -27,7 +27,6 @@ mod x86;
 use crate::{Dtype, Format, FrozenMatrix, Out};
 use kernel::Kernel;
 use std::sync::atomic::Ordering;
-pub(super) use thin::FEW_ROWS;
 
 /// The instruction set that matrix products run on here.
 pub fn kernel_name() -> &'static str {

@@ -10,7 +10,7 @@ use crate::{Dtype, Out};
 use std::ops::Range;
 
 /// Rows of activations up to which frozen rows are read in place (decoding).
-pub const FEW_ROWS: usize = 16;
+pub(super) const FEW_ROWS: usize = 16;
 /// Columns up to which rows of A are read in place (LoRA's A).
 pub const FEW_COLS: usize = 16;
 

@@ -1,8 +1,7 @@
 //! Activations as int8: each run of 32 with a scale of its own.
 
-use crate::cpu::parallel::SERIAL;
+use crate::cpu::parallel::{SharedMut, for_each};
 use crate::cpu::simd::simd_fn;
-use rayon::prelude::*;
 
 /// Activations that share a scale: as many as weights do.
 const BLOCK: usize = 32;
@@ -35,16 +34,19 @@ impl Int8Blocks {
         self.sums.resize(2 * count, 0);
         self.scales.resize(count, 0.0);
         let (width, blocks) = (cols.max(1), self.blocks.max(1));
-        if x.len() < SERIAL {
-            let sums = self.sums.chunks_exact_mut(2 * blocks).zip(self.scales.chunks_exact_mut(blocks));
-            let rows = x.chunks_exact(width).zip(self.values.chunks_exact_mut(width)).zip(sums);
-            rows.for_each(|((x, values), (sums, scales))| quantise(x, values, sums, scales));
-        } else {
-            let sums =
-                self.sums.par_chunks_exact_mut(2 * blocks).zip(self.scales.par_chunks_exact_mut(blocks));
-            let rows = x.par_chunks_exact(width).zip(self.values.par_chunks_exact_mut(width)).zip(sums);
-            rows.for_each(|((x, values), (sums, scales))| quantise(x, values, sums, scales));
-        }
+        let (values, sums) = (SharedMut::new(&mut self.values), SharedMut::new(&mut self.sums));
+        let scales = SharedMut::new(&mut self.scales);
+        for_each(x.len() / width, x.len(), |i| {
+            // SAFETY: this row's own.
+            let (values, sums, scales) = unsafe {
+                (
+                    values.slice(i * width, width),
+                    sums.slice(2 * i * blocks, 2 * blocks),
+                    scales.slice(i * blocks, blocks),
+                )
+            };
+            quantise(&x[i * width..][..width], values, sums, scales);
+        });
     }
 
     pub fn blocks(&self) -> usize {

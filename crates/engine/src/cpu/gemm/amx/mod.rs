@@ -21,7 +21,7 @@ mod tile;
 use super::buffer::with_buffer;
 use super::{Layout, Output, Product};
 use crate::Out;
-use rayon::prelude::*;
+use crate::cpu::parallel::for_each_task;
 use split::For;
 use std::ops::Range;
 use tile::{DEPTHS, LINES, Panel, TILE, Tiles};
@@ -78,7 +78,7 @@ pub fn run(out: Output, p: &Product<'_>) {
     if threads == 1 || grid.tasks() == 1 {
         (0..grid.tasks()).for_each(|task| grid.run(task, out, p));
     } else {
-        (0..grid.tasks()).into_par_iter().with_max_len(1).for_each(|task| grid.run(task, out, p));
+        for_each_task(grid.tasks(), |task| grid.run(task, out, p));
     }
 }
 
