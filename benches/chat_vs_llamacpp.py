@@ -2,8 +2,9 @@
 """Replies: ours against llama.cpp on the same GGUF files, in alternating runs.
 
 Runs the example `decode_rate` and `llama-bench` in turn on each file: a prompt from an empty cache, and tokens one
-by one from an empty cache. Prints one JSON line a file with the medians of all repetitions in tokens/s, and the
-ratios ours / llama.cpp. A llama-bench that crashes counts as no rate, and is told.
+by one from an empty cache. Prints one JSON line a file with the medians in tokens/s, and the median of the ratios
+ours / llama.cpp within each round: what else uses the memory changes from minute to minute. A llama-bench that crashes
+counts as no rate, and is told.
 
     cargo build --release -p tolmach-export --example decode_rate
     python benches/chat_vs_llamacpp.py --ours target/release/examples/decode_rate --llama-bench BIN/llama-bench \\
@@ -48,23 +49,23 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
     parser.add_argument("--decode", type=int, default=64, help="tokens of the reply")
-    parser.add_argument("--repetitions", type=int, default=2, help="of each side in each round")
-    parser.add_argument("--rounds", type=int, default=2, help="ours, llama.cpp, ours, …")
+    parser.add_argument("--repetitions", type=int, default=1, help="of each side in each round")
+    parser.add_argument("--rounds", type=int, default=5, help="ours, llama.cpp, ours, …")
     parser.add_argument("--activations", choices=["int8", "f32"], default="int8")
     parser.add_argument("--below", type=float, help="fail if a ratio is below this")
     args = parser.parse_args()
     low = False
     for path in args.models:
-        rates = {"ours": {"prompt": [], "decode": []}, "llama.cpp": {"prompt": [], "decode": []}}
-        for _ in range(args.rounds):
-            for side, run in (("ours", ours), ("llama.cpp", theirs)):
-                for kind, values in run(args, path).items():
-                    rates[side][kind] += values
+        rounds = [(ours(args, path), theirs(args, path)) for _ in range(args.rounds)]
         line = {"model": path.name, "threads": args.threads}
         for kind in ("prompt", "decode"):
-            a, b = (statistics.median(rates[side][kind]) if rates[side][kind] else None for side in rates)
-            ratio = round(a / b, 2) if a and b else None
-            line[kind] = {"ours": a and round(a, 1), "llama.cpp": b and round(b, 1), "ratio": ratio}
+            medians = [[statistics.median(side[kind]) if side[kind] else None for side in pair] for pair in rounds]
+            a, b = ([m for m in side if m] for side in zip(*medians, strict=True))
+            ratios = [round(ours / theirs, 2) for ours, theirs in medians if ours and theirs]
+            ratio = statistics.median(ratios) if ratios else None
+            ours_rate, their_rate = (round(statistics.median(side), 1) if side else None for side in (a, b))
+            line[kind] = {"ours": ours_rate, "llama.cpp": their_rate}
+            line[kind] |= {"ratio": ratio, "ratios": ratios}
             low |= args.below is not None and (ratio is None or ratio < args.below)
         print(json.dumps(line), flush=True)
     return int(low)

@@ -6,7 +6,8 @@
 
 A round is ours, then each peer, then (with --matmul) torch's own matrix products of the model's shapes. A row for every
 run goes to stderr, one JSON object with the medians and the ratios (ours / the peer's of the same round) to stdout.
-A ratio of rates above 1 means that we are faster; a ratio of memories below 1 that we need less.
+A ratio of rates above 1 means that we are faster; a ratio of memories below 1 that we need less. With --matmul ours runs
+with --profile, and `roofline` is the useful arithmetic of its steps, FLOP/s, over torch.matmul's in the same round.
 Rates are tokens per second without padding. The peers' leave out loading and their warm-up steps, ours is
 `tokens_per_second` of `tolmach train --json`, cold first step included. Memory is the peak that the operating system
 saw for the process. Nothing else should run meanwhile: `other load` is the processor use, in cores, that was not the run's own.
@@ -79,6 +80,7 @@ def measure(command: list[str], key: str = "tokens_per_second") -> Run:
 def ours(args: argparse.Namespace, scratch: str) -> list[str]:
     command = [str(args.tolmach), "train", "--base", str(args.our_base or args.base), "--data", str(args.data)]
     command += ["-o", f"{scratch}/adapter", "--force", "--json", "--max-steps", str(args.steps)]
+    command += ["--profile"] if args.matmul else []
     return command + hyperparameters(args) + args.ours
 
 
@@ -138,7 +140,13 @@ def summary(rounds: list[dict[str, Run]]) -> dict:
         rates = against(name, "rate")
         entry = {"tokens_per_second": round(statistics.median(column(name, "rate")), 1)}
         entry |= {"rate_ratio": statistics.median(rates), "rate_ratios": rates}
-        if name != "torch.matmul":
+        if name == "torch.matmul":
+            profiles = [r["tolmach"].result["profile"] for r in rounds]
+            shares = [p["gflop_per_second"] / r[name].result["gflops"] for p, r in zip(profiles, rounds, strict=True)]
+            entry |= {"gflops": round(statistics.median(r[name].result["gflops"] for r in rounds), 1)}
+            entry |= {"roofline": round(statistics.median(shares), 3), "rooflines": [round(s, 3) for s in shares]}
+            entry |= {"time_went": {part["part"]: round(part["share"], 3) for part in profiles[-1]["parts"]}}
+        else:
             memories = against(name, "peak_bytes")
             entry |= {"peak_bytes": statistics.median(column(name, "peak_bytes")), "memory_ratio": statistics.median(memories)}
         out["peers"][name] = entry

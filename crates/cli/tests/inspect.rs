@@ -77,6 +77,8 @@ fn pre_tokenised_data_is_shown_too() {
     let shown = stdout(&inspect("{\"input_ids\": [1, 60, 61, 2], \"labels\": [-100, -100, 61, 2]}\n", &[]));
     assert!(shown.contains("<s>|C⟦D|</s>⟧"), "{shown}");
     assert!(shown.contains("nothing odd found") && !shown.contains("preamble"), "{shown}");
+    let untrained = stdout(&inspect("{\"input_ids\": [1, 60, 2], \"labels\": [-100, -100, -100]}\n", &[]));
+    assert!(untrained.contains("none of its labels is trained; left out of training"), "{untrained}");
 }
 
 #[test]

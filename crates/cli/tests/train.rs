@@ -506,6 +506,11 @@ fn bad_input_is_named_with_exit_code_3() {
         &["--base", "base", "--data", "tokens.jsonl", "--max-seq-length", "10"],
         &["tokens.jsonl", "all 40 examples", "maximum of 10", "the shortest has 20", "--max-seq-length"],
     );
+    file("untrained.jsonl", "{\"id\": \"first\", \"input_ids\": [1, 2], \"labels\": [1, -100]}\n");
+    check(
+        &["--base", "base", "--data", "untrained.jsonl"],
+        &["untrained.jsonl", "none of its 1 examples", "example first", "none of its labels is trained"],
+    );
     file("cut.jsonl", "{\"input_ids\": [1, 2], \"labels\"");
     check(&["--base", "base", "--data", "cut.jsonl"], &["cut.jsonl"]);
 
@@ -528,6 +533,18 @@ fn bad_input_is_named_with_exit_code_3() {
     let (code, message) = place.failure(&with(&["-o", "file/out"]));
     assert_eq!(code, 3, "{message}");
     assert!(message.contains("file/out"), "{message}");
+}
+
+#[test]
+fn a_token_row_without_a_trained_label_is_left_out_and_told() {
+    let place = Place::new();
+    let untrained = "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, -100]}\n";
+    fs::write(place.path("tokens.jsonl"), format!("{untrained}{}{untrained}", token_rows(40))).unwrap();
+    let output = place.run(&with(&["-o", "out", "--json"]));
+    let trained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&trained["examples"], &trained["left_out"]), (&json!(40), &json!(2)), "{trained}");
+    let told = stderr(&output);
+    assert!(told.contains("2 without a trained label"), "{told}");
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub enum DropReason {
     TooLong { tokens: usize, max_seq_length: usize },
     #[error("nothing of its answer is left within {max_seq_length} tokens")]
     AnswerCutOff { max_seq_length: usize },
+    /// Of an example that came as tokens; labels\[0\] has nothing before it.
+    #[error("none of its labels is trained")]
+    NothingTrained,
     #[error(transparent)]
     NotRendered(#[from] RenderError),
     #[error("{0}")]

@@ -47,7 +47,8 @@ pub fn looks_pretokenized(path: &Path) -> Result<bool, Error> {
 ///
 /// # Errors
 /// The file cannot be read; a row is malformed (named `file:row`, rows counted from 1): not the
-/// two lists, lists of different lengths, an id or label outside the vocabulary, no trained label.
+/// two lists, lists of different lengths, an id or label outside the vocabulary. A row without a trained label is
+/// read as it is.
 pub fn read_token_examples(path: &Path, vocab_size: Option<usize>) -> Result<Vec<TokenExample>, Error> {
     let file = File::open(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     parse_token_examples(BufReader::new(file), &path.display().to_string(), vocab_size)
@@ -115,15 +116,11 @@ impl Row {
             serde_json::Value::String(text) => text,
             other => other.to_string(),
         });
-        let example = TokenExample {
+        Ok(TokenExample {
             id,
             input_ids: self.input_ids.iter().map(|&id| id as u32).collect(),
             labels: self.labels.iter().map(|&label| label as i32).collect(),
-        };
-        if example.trained_tokens() == 0 {
-            return Err(format!("no label is trained: all are {IGNORED} (labels[0] has nothing before it)"));
-        }
-        Ok(example)
+        })
     }
 }
 
@@ -185,7 +182,6 @@ mod tests {
             ("{\"input_ids\": [-1, 1], \"labels\": [-100, 2]}", "input_ids[0] is -1"),
             ("{\"input_ids\": [1, 2], \"labels\": [-100, -1]}", "labels[1] is -1, neither -100"),
             ("{\"input_ids\": [1, 2], \"labels\": [-100, 10]}", "labels[1] is 10"),
-            ("{\"input_ids\": [1, 2], \"labels\": [1, -100]}", "no label is trained"),
             ("{\"input_ids\": [1, 2], \"labels\": [1, 2], \"attention_mask\": [1, 0]}", "without padding"),
         ] {
             let error = second(row);

@@ -16,6 +16,8 @@ pub enum Lint {
     EmptyAnswer,
     NotRendered,
     NotEncoded,
+    /// Of examples that came as tokens.
+    NothingTrained,
     EosNotTrained,
     OverLong,
     UnknownTokens,
@@ -31,6 +33,7 @@ impl Lint {
             Lint::EmptyAnswer => "the answer is empty; left out of training",
             Lint::NotRendered => "the roles are in an impossible order; left out of training",
             Lint::NotEncoded => "cannot be tokenised; left out of training",
+            Lint::NothingTrained => "none of its labels is trained; left out of training",
             Lint::EosNotTrained => "the end of the answer is not trained: the model may not learn to stop",
             Lint::OverLong => "longer than the maximum; dropped, or cut without its end",
             Lint::UnknownTokens => "characters that the tokenizer does not know: the model cannot learn them",
@@ -202,7 +205,8 @@ fn token_lints(tokenizer: &Tokenizer, max_seq_length: usize, example: &TokenExam
     let bos = tokenizer.bos();
     let starts = bos.is_some() && ids.first().copied() == bos;
     let checks = [
-        (Lint::EosNotTrained, !ends),
+        (Lint::NothingTrained, example.trained_tokens() == 0),
+        (Lint::EosNotTrained, example.trained_tokens() > 0 && !ends),
         (Lint::OverLong, ids.len() > max_seq_length),
         (Lint::UnknownTokens, tokenizer.unk().is_some_and(|unk| ids.contains(&unk))),
         (Lint::BosMissing, tokenizer.adds_bos() && !starts),

@@ -165,6 +165,11 @@ impl Source<'_> {
         for (index, mut example) in all.into_iter().enumerate() {
             let tokens = example.len();
             let id = example.id.clone().unwrap_or_else(|| format!("number {}", index + 1));
+            if example.trained_tokens() == 0 {
+                // Other tools cut the answer off where the question is too long, and keep the rest.
+                encoded.left_out.push(Dropped { id, reason: DropReason::NothingTrained });
+                continue;
+            }
             if tokens > max_seq_length && self.options.train.over_long == OverLong::Drop {
                 encoded.left_out.push(Dropped { id, reason: DropReason::TooLong { tokens, max_seq_length } });
                 continue;
@@ -234,6 +239,7 @@ fn kind(reason: &DropReason, max_seq_length: usize) -> String {
     match reason {
         DropReason::TooLong { .. } => format!("longer than {max_seq_length} tokens"),
         DropReason::AnswerCutOff { .. } => format!("no answer left within {max_seq_length} tokens"),
+        DropReason::NothingTrained => "without a trained label".into(),
         DropReason::NotRendered(error) => error.to_string(),
         DropReason::NotEncoded(_) => "not encodable".into(),
     }
