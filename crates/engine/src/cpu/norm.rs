@@ -1,5 +1,6 @@
 //! RMSNorm (Zhang & Sennrich 2019): `out = x / √(mean(x²) + eps) · weight`.
 
+use super::attention::with_scratch;
 use super::parallel::{for_each_piece, for_each_piece_of, rows_per_piece};
 use super::simd::{dot, simd_fn};
 
@@ -35,22 +36,21 @@ pub fn backward_input(x: &[f32], weight: &[f32], eps: f64, dout: &[f32], dx: &mu
     let step = rows_per_piece(width);
     for_each_piece(dx, step * width, |piece, dx| {
         let at = piece * step * width..piece * step * width + dx.len();
-        backward_rows(&x[at.clone()], weight, eps, &dout[at], dx);
+        with_scratch(width, |g| backward_rows(&x[at.clone()], weight, eps, &dout[at], dx, g));
     });
 }
 
 simd_fn! {
-    fn backward_rows(x: &[f32], weight: &[f32], eps: f64, dout: &[f32], dx: &mut [f32]) {
+    fn backward_rows(x: &[f32], weight: &[f32], eps: f64, dout: &[f32], dx: &mut [f32], g: &mut [f32]) {
         let width = weight.len();
         let rows = x.chunks_exact(width).zip(dout.chunks_exact(width)).zip(dx.chunks_exact_mut(width));
-        let mut g = vec![0.0f32; width];
         for ((x, dout), dx) in rows {
             for ((g, dout), w) in g.iter_mut().zip(dout).zip(weight) {
                 *g = dout * w;
             }
             let s = inverse_rms(dot::<FMA>(x, x), width, eps);
-            let along = dot::<FMA>(&g, x) * s * s / width as f32;
-            for ((dx, g), x) in dx.iter_mut().zip(&g).zip(x) {
+            let along = dot::<FMA>(g, x) * s * s / width as f32;
+            for ((dx, g), x) in dx.iter_mut().zip(&*g).zip(x) {
                 *dx += s * (g - x * along);
             }
         }

@@ -26,56 +26,42 @@ pub fn backward(spec: Attention, inputs: Inputs, dq: &mut [f32], dk: &mut [f32],
         check(spec, q_len.unwrap_or(0), kv_len.unwrap_or(0), outputs);
     }
     check_prefixes(spec.segments);
-    let mut prefix = PrefixGradients::new(spec);
     let [dq, dk, dv] = [dq, dk, dv].map(SharedMut::new);
     let tasks = spec.segments.len() * spec.kv_heads;
     let work = |s: &Segment| s.q.len() * s.keys() * spec.heads * spec.head_dim;
-    let shared = SharedMut::new(&mut prefix.values);
-    for_each(tasks, spec.segments.iter().map(work).sum(), |i| {
-        let task = Task::new(spec, i);
-        // SAFETY: each task has a part of its own.
-        let part = unsafe { shared.slice(prefix.starts[i], task.prefix_values()) };
-        attend_backward(task, inputs, &dq, &dk, &dv, part);
+    with_scratch(prefix_values(spec), |prefixes| {
+        let shared = SharedMut::new(prefixes);
+        for_each(tasks, spec.segments.iter().map(work).sum(), |i| {
+            let task = Task::new(spec, i);
+            // SAFETY: each task has a part of its own.
+            let part = unsafe { shared.slice(task.prefix_start(), task.prefix_values()) };
+            attend_backward(task, inputs, &dq, &dk, &dv, part);
+        });
+        add_prefixes(spec, prefixes, &dk, &dv);
     });
-    prefix.add_to(spec, &dk, &dv);
 }
 
-/// Gradients of shared prefixes, apart for each segment and kv head: they are added to the prefix's own
-/// rows once all tasks are done, in the order of the segments.
-struct PrefixGradients {
-    /// Per task dk, then dv, `[prefix, D]` each.
-    values: Vec<f32>,
-    /// Where each task's part starts.
-    starts: Vec<usize>,
+/// Values of the gradients of shared prefixes, which are kept apart for each segment and kv head until all tasks are
+/// done: per task dk, then dv, `[prefix, D]` each.
+pub fn prefix_values(spec: Attention) -> usize {
+    spec.segments.iter().map(|s| 2 * s.prefix.len() * spec.head_dim * spec.kv_heads).sum()
 }
 
-impl PrefixGradients {
-    fn new(spec: Attention) -> Self {
-        let mut len = 0;
-        let starts = (0..spec.segments.len() * spec.kv_heads).map(|i| {
-            let start = len;
-            len += Task::new(spec, i).prefix_values();
-            start
-        });
-        let starts = starts.collect();
-        Self { values: vec![0.0; len], starts }
-    }
-
-    fn add_to(&self, spec: Attention, dk: &SharedMut, dv: &SharedMut) {
-        for_each(spec.kv_heads, self.values.len(), |kv_head| {
-            for i in (kv_head..self.starts.len()).step_by(spec.kv_heads) {
-                let task = Task::new(spec, i);
-                let part = &self.values[self.starts[i]..][..task.prefix_values()];
-                for (n, row) in part.chunks_exact(spec.head_dim).enumerate() {
-                    let prefix = task.segment.prefix.len();
-                    let output = if n < prefix { dk } else { dv };
-                    // SAFETY: rows of one kv head, and that head is this call's alone.
-                    let output = unsafe { output.slice(task.key_at(n % prefix), spec.head_dim) };
-                    output.iter_mut().zip(row).for_each(|(output, x)| *output += x);
-                }
+/// Add them to the prefix's own rows, in the order of the segments.
+fn add_prefixes(spec: Attention, prefixes: &[f32], dk: &SharedMut, dv: &SharedMut) {
+    for_each(spec.kv_heads, prefixes.len(), |kv_head| {
+        for i in (kv_head..spec.segments.len() * spec.kv_heads).step_by(spec.kv_heads) {
+            let task = Task::new(spec, i);
+            let prefix = task.segment.prefix.len();
+            let part = &prefixes[task.prefix_start()..][..task.prefix_values()];
+            for (n, row) in part.chunks_exact(spec.head_dim).enumerate() {
+                let output = if n < prefix { dk } else { dv };
+                // SAFETY: rows of one kv head, and that head is this call's alone.
+                let output = unsafe { output.slice(task.key_at(n % prefix), spec.head_dim) };
+                output.iter_mut().zip(row).for_each(|(output, x)| *output += x);
             }
-        });
-    }
+        }
+    });
 }
 
 /// A prefix's gradient adds to what the prefix's own segment has set.
@@ -101,6 +87,12 @@ impl Task<'_> {
     /// Values of the gradients of this task's prefix.
     fn prefix_values(&self) -> usize {
         2 * self.segment.prefix.len() * self.spec.head_dim
+    }
+
+    /// Where they start among those of all tasks.
+    fn prefix_start(&self) -> usize {
+        let before = Attention { segments: &self.spec.segments[..self.number], ..self.spec };
+        prefix_values(before) + self.kv_head * self.prefix_values()
     }
 }
 

@@ -59,13 +59,16 @@ pub(super) fn cut<'a>(scratch: &mut &'a mut [f32], len: usize) -> &'a mut [f32] 
 struct Task<'a> {
     spec: Attention<'a>,
     segment: &'a Segment,
+    /// Of the segment.
+    number: usize,
     kv_head: usize,
 }
 
 impl<'a> Task<'a> {
     /// Task `i` of segments × kv heads.
     fn new(spec: Attention<'a>, i: usize) -> Self {
-        Self { spec, segment: &spec.segments[i / spec.kv_heads], kv_head: i % spec.kv_heads }
+        let number = i / spec.kv_heads;
+        Self { spec, segment: &spec.segments[number], number, kv_head: i % spec.kv_heads }
     }
 
     fn queries(&self) -> usize {
