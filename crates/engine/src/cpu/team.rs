@@ -1,7 +1,8 @@
 //! Threads that stay awake for one pass, for work in pieces of a few microseconds.
 //!
 //! A token of a small model is hundreds of products of 20 µs each. To fork and join that often through the pool, whose
-//! threads fall asleep in between, takes as long as the products. In a team the pool's other threads watch one
+//! threads fall asleep in between, takes as long as the products; a micro-batch of training is a thousand longer ones,
+//! and still a twentieth faster without. In a team the pool's other threads watch one
 //! word instead, and take pieces of whatever is put up there. Who takes which piece is open; what a piece computes is
 //! not, so results are those of any other number of threads. Nobody waits for a thread that has not come: the one that
 //! leads the pass takes every piece that no other took.

@@ -104,6 +104,50 @@ fn computing_blocks_again_changes_no_bit() {
     }
 }
 
+/// Enough rows, and numbers that are round enough, for what is fast: LoRA's own products, the tile unit.
+#[test]
+fn computing_blocks_again_changes_no_bit_of_fast_products() {
+    const ROWS: usize = 160;
+    let round = Config {
+        hidden_size: 128,
+        intermediate_size: 256,
+        head_dim: 32,
+        max_position_embeddings: 256,
+        ..config()
+    };
+    let ids: Vec<u32> = (0..ROWS as u32).map(|i| i * 31 % 50).collect();
+    let (segments, prefixes) = ([0..40, 40..90, 90..ROWS], [0..0, 0..40, 0..40]);
+    let positions: Vec<u32> = (0..ROWS as u32).map(|i| if i < 90 { i } else { i - 50 }).collect();
+    let rows: Vec<usize> = (50..90).chain(100..ROWS - 1).collect();
+    let targets: Vec<u32> = rows.iter().map(|&row| ids[row + 1]).collect();
+    let gradients = |dora: bool, recompute: usize| {
+        let mut model = Decoder::random(Arc::new(CpuBackend::new()), round.clone(), 3).unwrap();
+        model.add_lora(&LoraConfig { dora, ..LoraConfig::of_rank(8) }, 5).unwrap();
+        for p in model.parameters_mut().into_iter().filter(|p| p.name.contains("lora_B")) {
+            p.value.iter_mut().enumerate().for_each(|(i, b)| *b = (i as f32 * 0.7).sin() * 0.1);
+        }
+        model.recompute = recompute;
+        let batch = Batch {
+            input_ids: &ids,
+            positions: &positions,
+            segments: &segments,
+            prefixes: &prefixes,
+            rows: &rows,
+            targets: &targets,
+        };
+        let losses = model.losses_backward(&mut None, batch, Noises::default(), 0.01).unwrap();
+        let gradients: Vec<Vec<f32>> = model.parameters_mut().into_iter().map(|p| p.grad.clone()).collect();
+        (losses, gradients)
+    };
+    for dora in [false, true] {
+        let kept = gradients(dora, 0);
+        assert!(kept.1.iter().all(|g| g.iter().any(|&v| v != 0.0)), "no gradient");
+        for recompute in 1..=LAYERS {
+            assert_eq!(gradients(dora, recompute), kept, "{recompute} blocks");
+        }
+    }
+}
+
 #[test]
 fn a_workspace_holds_what_it_is_said_to_hold() {
     let backend = CpuBackend::new();

@@ -1,6 +1,6 @@
 //! What a run costs and may cost, over all services that it asks.
 
-use super::lock;
+use super::round::lock;
 use std::sync::Mutex;
 
 /// Money is set aside before a request starts, so that requests under way together cannot exceed the limit.
