@@ -43,7 +43,7 @@ pub fn backward(spec: Attention, inputs: Inputs, dq: &mut [f32], dk: &mut [f32],
 
 /// Values of the gradients of shared prefixes, which are kept apart for each segment and kv head until all tasks are
 /// done: per task dk, then dv, `[prefix, D]` each.
-pub fn prefix_values(spec: Attention) -> usize {
+fn prefix_values(spec: Attention) -> usize {
     spec.segments.iter().map(|s| 2 * s.prefix.len() * spec.head_dim * spec.kv_heads).sum()
 }
 
