@@ -1,7 +1,7 @@
 //! Head and cross-entropy over the labelled rows: logits, loss and the logits' gradient share one
 //! buffer that holds some rows at a time.
 
-use super::parallel::{SharedMut, for_each};
+use super::parallel::{SharedMut, collect};
 use super::simd::{LANES, exp, max, simd_fn, sum_lanes};
 
 /// Logits that exist at a time: 64 MiB. Each run of rows unpacks the head anew for its two products: with half of that
@@ -18,14 +18,12 @@ pub fn rows_per_run(rows: usize, vocab: usize) -> usize {
 /// (softmax − onehot(target)) · grad_scale.
 pub fn cross_entropy(logits: &mut [f32], targets: &[u32], vocab: usize, grad_scale: Option<f64>) -> Vec<f64> {
     let work = logits.len();
-    let mut losses = vec![0.0; targets.len()];
-    let (rows, of_rows) = (SharedMut::new(logits), SharedMut::new(&mut losses));
-    for_each(targets.len(), work, |i| {
-        // SAFETY: this row and its loss are this task's.
-        let (row, loss) = unsafe { (rows.slice(i * vocab, vocab), of_rows.slice(i, 1)) };
-        loss[0] = row_loss(row, targets[i] as usize, grad_scale);
-    });
-    losses
+    let rows = SharedMut::new(logits);
+    collect(targets.len(), work, |i| {
+        // SAFETY: this row is this task's.
+        let row = unsafe { rows.slice(i * vocab, vocab) };
+        row_loss(row, targets[i] as usize, grad_scale)
+    })
 }
 
 simd_fn! {

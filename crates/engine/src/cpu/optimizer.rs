@@ -1,6 +1,6 @@
 //! AdamW and the gradient's norm.
 
-use super::parallel::{PIECE, SharedMut, for_each};
+use super::parallel::{PIECE, SharedMut, collect, for_each};
 use super::simd::simd_fn;
 use crate::backend::AdamW;
 
@@ -40,13 +40,8 @@ simd_fn! {
 
 /// Σ x² in f64, summed piece by piece in order.
 pub fn sum_squares(x: &[f32]) -> f64 {
-    let pieces: Vec<&[f32]> = x.chunks(PIECE).collect();
-    let mut sums = vec![0.0; pieces.len()];
-    let shared = SharedMut::new(&mut sums);
-    for_each(pieces.len(), x.len(), |i| {
-        // SAFETY: this piece's sum is this task's.
-        unsafe { shared.slice(i, 1)[0] = sum_squares_of_piece(pieces[i]) };
-    });
+    let piece = |i: usize| &x[i * PIECE..x.len().min((i + 1) * PIECE)];
+    let sums = collect(x.len().div_ceil(PIECE), x.len(), |i| sum_squares_of_piece(piece(i)));
     sums.iter().sum()
 }
 

@@ -25,6 +25,21 @@ pub fn for_each_task(count: usize, f: impl Fn(usize) + Send + Sync) {
     }
 }
 
+/// What `f(i)` gives for `i` in `0..count`, in order; threads as for [`for_each`].
+pub fn collect<T: Clone + Default + Send>(
+    count: usize,
+    work: usize,
+    f: impl Fn(usize) -> T + Send + Sync,
+) -> Vec<T> {
+    let mut results = vec![T::default(); count];
+    let shared = SharedMut::new(&mut results);
+    for_each(count, work, |i| {
+        // SAFETY: result i is this task's.
+        unsafe { shared.slice(i, 1)[0] = f(i) };
+    });
+    results
+}
+
 /// `f(i, piece)` for the pieces `out[i * size..][..size]`, the last one shorter.
 pub fn for_each_piece(out: &mut [f32], size: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
     let work = out.len();
