@@ -81,7 +81,8 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 /// half-full micro-batch wastes nothing. An example is never split: one longer than
 /// `micro_batch_tokens` gets a micro-batch of its own, one longer than a step's tokens its own step.
 /// A `StepSize` of 0 counts as 1. A step counts the data's own tokens, a micro-batch the rows that are
-/// left of them where prefixes are shared.
+/// left of them where prefixes are shared. Within a step examples that share a prefix come together, so that it is laid
+/// down in as few micro-batches as can be: their order there changes the step's gradient by rounding only.
 pub fn plan_steps(
     lengths: &[usize],
     prefixes: &SharedPrefixes,
@@ -89,12 +90,15 @@ pub fn plan_steps(
     step: StepSize,
     micro_batch_tokens: usize,
 ) -> Vec<StepPlan> {
-    let in_step = match step {
+    let mut in_step = match step {
         StepSize::Examples(examples) => {
             order.chunks(examples.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
         }
         StepSize::Tokens(tokens) => fill(order, tokens, |_, index| lengths[index]),
     };
+    for examples in &mut in_step {
+        examples.sort_by_key(|&i| prefixes.of(i).group);
+    }
     let rows = |run: &[usize], index: usize| {
         let share = prefixes.of(index);
         let there = share.len > 0 && run.iter().any(|&i| prefixes.of(i) == share);

@@ -157,9 +157,31 @@ fn micro_batches_are_bounded_by_rows_steps_by_tokens() {
     let rest: Vec<Vec<u32>> = (0..20).map(|n| vec![100 + n, 9]).collect();
     let examples = sharing(&prefix, &rest.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let (lengths, order) = (vec![10; 20], epoch_order(20, 0, 0, false));
-    let prefixes = SharedPrefixes::find(&examples, 100);
+    let prefixes = SharedPrefixes::find(&examples, StepSize::Tokens(100), 100);
     assert_eq!(prefixes.of(0).len, 8);
     let steps = plan_steps(&lengths, &prefixes, &order, StepSize::Tokens(100), 14);
     assert!(steps.iter().all(|s| s.examples().count() == 10), "a step counts the data's own tokens");
     assert!(steps[0].micro_batches.iter().take(3).all(|m| m.len() == 3), "8 + 3 · 2 rows: {steps:?}");
+}
+
+#[test]
+fn examples_that_share_a_prefix_stand_together_within_their_step() {
+    let (one, other): (Vec<u32>, Vec<u32>) = ((0..8).collect(), (10..18).collect());
+    let rest: Vec<Vec<u32>> = (0..6).map(|n| vec![30 + n, 40, 41]).collect();
+    let rest: Vec<&[u32]> = rest.iter().map(Vec::as_slice).collect();
+    // Of one and the other in turn.
+    let pairs = sharing(&one, &rest).into_iter().zip(sharing(&other, &rest));
+    let examples: Vec<TokenExample> = pairs.flat_map(|(a, b)| [a, b]).collect();
+    let (lengths, order) = (vec![11; 12], (0..12).collect::<Vec<_>>());
+    let step = StepSize::Examples(6);
+    let prefixes = SharedPrefixes::find(&examples, step, 18);
+    // A prefix of 8 and three times 3 tokens; in turn, each micro-batch would hold one example.
+    let micro_batches: Vec<Vec<Vec<usize>>> =
+        plan_steps(&lengths, &prefixes, &order, step, 18).into_iter().map(|s| s.micro_batches).collect();
+    assert_eq!(micro_batches.len(), 2);
+    for (step, mut micro_batches) in micro_batches.into_iter().enumerate() {
+        micro_batches.sort();
+        let first = 6 * step;
+        assert_eq!(micro_batches, [[first, first + 2, first + 4], [first + 1, first + 3, first + 5]]);
+    }
 }

@@ -4,6 +4,7 @@
 //! Causal attention makes that exact: a token's keys, values and hidden states depend on the tokens
 //! before it alone, so the prefix's are the same in every example; its gradient is the sum of theirs.
 
+use crate::pack::StepSize;
 use crate::token_example::{IGNORED, TokenExample};
 use std::ops::Range;
 
@@ -27,16 +28,22 @@ impl SharedPrefixes {
         Self { of: vec![Share::default(); examples] }
     }
 
-    /// For each example the prefix that is expected to save most when micro-batches of
-    /// `micro_batch_tokens` are drawn at random: of length `len`, shared by `m` examples of a
-    /// micro-batch on average, it saves len · (1 − 1/m) tokens an example.
-    pub fn find(examples: &[TokenExample], micro_batch_tokens: usize) -> Self {
+    /// For each example the prefix that is expected to save most when steps are drawn at random: of length
+    /// `len`, shared by `m` examples of a micro-batch on average, it saves len · (1 − 1/m) tokens an example.
+    /// Within a step examples that share one stand together ([`crate::plan_steps`]): m is how many of them a step
+    /// has, but no more than fill a micro-batch.
+    pub fn find(examples: &[TokenExample], step: StepSize, micro_batch_tokens: usize) -> Self {
         let mut shares = Self::none(examples.len());
         let tokens: usize = examples.iter().map(TokenExample::len).sum();
         if examples.is_empty() || tokens == 0 {
             return shares;
         }
-        let in_batch = micro_batch_tokens as f64 / tokens as f64; // × members = members in a micro-batch
+        // × members = members in a step
+        let in_step = match step {
+            StepSize::Tokens(step) => step as f64 / tokens as f64,
+            StepSize::Examples(step) => step as f64 / examples.len() as f64,
+        };
+        let in_batch = micro_batch_tokens as f64 * examples.len() as f64 / tokens as f64;
         let keys: Vec<&[u32]> = examples.iter().map(|e| &e.input_ids[..shareable(e)]).collect();
         let mut order: Vec<usize> = (0..examples.len()).collect();
         order.sort_by(|&a, &b| keys[a].cmp(keys[b]).then(a.cmp(&b)));
@@ -46,7 +53,7 @@ impl SharedPrefixes {
         let mut nodes: Vec<(Range<usize>, Share, f64)> = vec![(0..order.len(), Share::default(), 0.0)];
         let mut groups = 0;
         while let Some((run, mut share, mut saving)) = nodes.pop() {
-            let members = in_batch * run.len() as f64;
+            let members = (in_step * run.len() as f64).min(in_batch);
             if run.len() < 2 || members <= 1.0 {
                 order[run].iter().for_each(|&i| shares.of[i] = share);
                 continue;
@@ -115,7 +122,7 @@ mod tests {
             |n: u32, tail: [u32; 5]| example(&[&[1, 2, 3, 4][..], &tail, &[20 + n, 30, 31]].concat(), 2);
         let mut all: Vec<TokenExample> = (0..50).map(|n| make(n, [5, 6, 7, 8, 9])).collect();
         all.extend((0..50).map(|n| make(n, [10, 11, 12, 13, 14])));
-        let shares = SharedPrefixes::find(&all, 120); // ten examples in a micro-batch
+        let shares = SharedPrefixes::find(&all, StepSize::Tokens(120), 120); // ten examples in a step
         assert!((0..100).all(|i| shares.of(i).len == 9), "{shares:?}");
         assert_eq!((0..50).map(|i| shares.of(i).group).collect::<std::collections::BTreeSet<_>>().len(), 1);
         assert_ne!(shares.of(0).group, shares.of(99).group);
@@ -127,23 +134,26 @@ mod tests {
         // Two of a hundred go on together, but will hardly ever meet in a micro-batch.
         let mut all: Vec<TokenExample> = (0..98).map(|n| example(&[1, 2, 3, 100 + n, 5], 1)).collect();
         all.extend((0..2).map(|n| example(&[1, 2, 3, 50, 51, 52, 53, 54, 55, 60 + n, 5], 1)));
-        let shares = SharedPrefixes::find(&all, 30);
+        let shares = SharedPrefixes::find(&all, StepSize::Tokens(30), 30);
         assert!((0..100).all(|i| shares.of(i) == shares.of(0)) && shares.of(0).len == 3, "{shares:?}");
     }
 
     #[test]
     fn the_row_that_predicts_the_first_trained_token_is_never_shared() {
         let all = vec![example(&[1, 2, 3, 4], 1); 10];
-        let shares = SharedPrefixes::find(&all, 1000);
+        let shares = SharedPrefixes::find(&all, StepSize::Tokens(1000), 1000);
         assert!((0..10).all(|i| shares.of(i).len == 2), "{shares:?}");
         let trained_from_the_start = vec![example(&[1, 2, 3, 4], 4); 10];
-        assert_eq!(SharedPrefixes::find(&trained_from_the_start, 1000), SharedPrefixes::none(10));
+        assert_eq!(
+            SharedPrefixes::find(&trained_from_the_start, StepSize::Tokens(1000), 1000),
+            SharedPrefixes::none(10)
+        );
     }
 
     #[test]
     fn nothing_in_common_shares_nothing() {
         let all: Vec<TokenExample> = (0..10).map(|n| example(&[n, 50, 51, 52], 1)).collect();
-        assert_eq!(SharedPrefixes::find(&all, 1000), SharedPrefixes::none(10));
-        assert_eq!(SharedPrefixes::find(&[], 1000), SharedPrefixes::none(0));
+        assert_eq!(SharedPrefixes::find(&all, StepSize::Tokens(1000), 1000), SharedPrefixes::none(10));
+        assert_eq!(SharedPrefixes::find(&[], StepSize::Tokens(1000), 1000), SharedPrefixes::none(0));
     }
 }

@@ -86,7 +86,7 @@ impl TrainPlan {
         let micro_batch_tokens = config.micro_batch_tokens.unwrap_or(max_seq_length);
         // Every example has a noise of its own.
         let prefixes = if config.shared_prefix && config.neftune_noise_alpha.is_none() {
-            SharedPrefixes::find(examples, micro_batch_tokens)
+            SharedPrefixes::find(examples, step_size, micro_batch_tokens)
         } else {
             SharedPrefixes::none(examples.len())
         };
