@@ -168,6 +168,7 @@ impl Bench {
                         scaling: 1e-6,
                         u,
                         dy,
+                        w: None,
                         da,
                         db,
                     })

@@ -263,8 +263,21 @@ pub trait Backend: Send + Sync {
     fn lora_out(&self, rows: usize, branch: &LoraOut<Self>, y: &mut Self::Buffer) {
         lora::lora_out(self, rows, branch, y);
     }
-    /// Backward of both, for all branches that read one `x`: adds to `da` and `db`, and sets or adds to
-    /// `dx [rows, inputs]`. `du` is scratch memory of [`Backend::lora_scratch`] values.
+    /// [`Backend::linear`] and [`Backend::lora_out`] of the branch beside it: `y (+)= x wᵀ + scaling · u bᵀ`.
+    fn linear_lora(
+        &self,
+        x: &Self::Buffer,
+        w: Mat<Self>,
+        dims: Dims,
+        branch: &LoraOut<Self>,
+        to: Out,
+        y: &mut Self::Buffer,
+    ) {
+        self.linear(x, w, dims, 1.0, to, y);
+        self.lora_out(dims.rows, branch, y);
+    }
+    /// Backward of both halves, for all branches that read one `x`: adds to `da` and `db`, and sets or adds to
+    /// `dx [rows, inputs]`, what comes through the weights beside them included. `du` is scratch memory of [`Backend::lora_scratch`] values.
     fn lora_backward(
         &self,
         x: &Self::Buffer,

@@ -1,8 +1,8 @@
 //! LoRA branches beside frozen products (Hu et al. 2021): u = x Aᵀ, y += s · u Bᵀ, over any backend.
 //!
 //! Layers that read the same input are taken together: a backend may make one product of all their A matrices.
-//! Here each product is made by itself, in plain operations: what [`Backend::lora_in`], [`Backend::lora_out`] and
-//! [`Backend::lora_backward`] mean, and what they fall back to.
+//! Here each product is made by itself, in plain operations: what [`Backend::lora_in`], [`Backend::lora_out`],
+//! [`Backend::linear_lora`] and [`Backend::lora_backward`] mean, and what they fall back to.
 //!
 //! Legend: T rows · I inputs · O outputs · R rank. A `[R, I]`, B `[O, R]`.
 
@@ -34,6 +34,8 @@ pub struct LoraBackward<'a, B: Backend + ?Sized> {
     /// The forward's, `[T, R]`
     pub u: &'a B::Buffer,
     pub dy: &'a B::Buffer,
+    /// The weight `[O, I]` beside the branch, if `dy` goes back through it too: dx gets dy W
+    pub w: Option<Mat<'a, B>>,
     pub da: &'a mut B::Buffer,
     pub db: &'a mut B::Buffer,
 }
@@ -76,6 +78,11 @@ pub fn lora_backward<B: Backend + ?Sized>(
         backend.linear_backward_input(branch.dy, Mat::Dense(branch.b), out_of, s, Out::Set, du);
         backend.linear_backward_weight(du, x, into, 1.0, branch.da);
         if let Some((to, dx)) = &mut dx {
+            if let Some(w) = branch.w {
+                let dims = Dims { rows, inputs, outputs: branch.outputs };
+                backend.linear_backward_input(branch.dy, w, dims, 1.0, *to, dx);
+                *to = Out::Add;
+            }
             backend.linear_backward_input(du, Mat::Dense(branch.a), into, 1.0, *to, dx);
             *to = Out::Add;
         }

@@ -8,7 +8,7 @@ pub mod group;
 pub use dora::{Dora, MAGNITUDE};
 
 use crate::parameter::{Parameter, Side, Weight};
-use tolmach_engine::{Backend, Dims, Dropout, LoraIn, LoraOut, Out, random};
+use tolmach_engine::{Backend, Dims, Dropout, LoraBackward, LoraIn, LoraOut, Out, random};
 
 /// The two low-rank matrices of one layer.
 pub struct Lora<B: Backend> {
@@ -135,18 +135,29 @@ impl<B: Backend> Linear<B> {
         if self.has_dora() && pass.side == Side::Tuned {
             return self.dora_forward(backend, (pass, site), x, rows, to, y, branch, scratch);
         }
-        backend.linear(x, self.weight.mat(pass.side), self.dims(rows), 1.0, to, y);
         self.branch(backend, pass, site, x, rows, branch, scratch);
-        if pass.side == Side::Tuned {
-            self.lora_out(backend, rows, &branch.u, y);
-        }
+        self.weight_forward(backend, pass, x, &branch.u, rows, to, y);
     }
 
-    /// Adds the branch's second half, s · u Bᵀ, to `y [T, O]`.
-    fn lora_out(&self, backend: &B, rows: usize, u: &B::Buffer, y: &mut B::Buffer) {
-        let Some(lora) = &self.lora else { return };
-        let (b, rank, outputs, scaling) = (&lora.b.value, lora.rank, self.outputs, lora.scaling);
-        backend.lora_out(rows, &LoraOut { b, rank, outputs, scaling, u }, y);
+    /// W and the branch's second half: `y [T, O]` (set or added) x Wᵀ + s · u Bᵀ.
+    fn weight_forward(
+        &self,
+        backend: &B,
+        pass: Pass,
+        x: &B::Buffer,
+        u: &B::Buffer,
+        rows: usize,
+        to: Out,
+        y: &mut B::Buffer,
+    ) {
+        let (w, dims) = (self.weight.mat(pass.side), self.dims(rows));
+        match &self.lora {
+            Some(lora) if pass.side == Side::Tuned => {
+                let (b, rank, outputs, scaling) = (&lora.b.value, lora.rank, self.outputs, lora.scaling);
+                backend.linear_lora(x, w, dims, &LoraOut { b, rank, outputs, scaling, u }, to, y);
+            }
+            _ => backend.linear(x, w, dims, 1.0, to, y),
+        }
     }
 
     /// The part of [`Linear::forward`] that the backward reads.
@@ -191,14 +202,19 @@ impl<B: Backend> Linear<B> {
         if self.has_dora() {
             return self.dora_backward(backend, mask, x, branch, dy, rows, dx, scratch);
         }
-        self.weight_backward(backend, pass, x, dy, rows, dx.as_mut().map(|(to, dx)| (*to, &mut **dx)));
         let inputs = self.inputs;
-        let Some(branch) = self.lora_backward(&branch.u, dy) else { return };
         let LinearScratch { dropped, dropped_grad, du, .. } = scratch;
         let Some(mask) = mask else {
-            let dx = dx.map(|(_, dx)| (Out::Add, dx));
-            return backend.lora_backward(x, rows, inputs, &mut [branch], du, dx);
+            self.weight_gradient(backend, x, dy, rows);
+            return match self.lora_backward(pass, &branch.u, dy) {
+                Some(branch) => backend.lora_backward(x, rows, inputs, &mut [branch], du, dx),
+                None => self.input_gradient(backend, pass, dy, rows, dx),
+            };
         };
+        self.weight_backward(backend, pass, x, dy, rows, dx.as_mut().map(|(to, dx)| (*to, &mut **dx)));
+        // What the weight was given is not what the branch was.
+        let Some(branch) = self.lora_backward(pass, &branch.u, dy) else { return };
+        let branch = LoraBackward { w: None, ..branch };
         let len = rows * inputs;
         backend.dropout(x, len, mask, Out::Set, dropped);
         let grad = dx.is_some().then_some((Out::Set, &mut *dropped_grad));

@@ -9,7 +9,8 @@ use crate::shared::{Share, SharedPrefixes};
 use crate::token_example::{IGNORED, TokenExample};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// How much one optimizer step takes in.
@@ -76,13 +77,11 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 
 /// Divide an epoch into steps, and each step into micro-batches of at most `micro_batch_tokens`.
 ///
-/// `lengths[i]` is example i's length in tokens; `order` lists the examples of the epoch. Steps,
-/// and micro-batches within them, take examples greedily in that order: without padding, a
-/// half-full micro-batch wastes nothing. An example is never split: one longer than
-/// `micro_batch_tokens` gets a micro-batch of its own, one longer than a step's tokens its own step.
-/// A `StepSize` of 0 counts as 1. A step counts the data's own tokens, a micro-batch the rows that are
-/// left of them where prefixes are shared. Within a step examples that share a prefix come together, so that it is laid
-/// down in as few micro-batches as can be: their order there changes the step's gradient by rounding only.
+/// `lengths[i]` is example i's length in tokens; `order` lists the examples of the epoch. Steps take
+/// examples greedily in that order: without padding, a half-full step wastes nothing. An example is never
+/// split: one longer than `micro_batch_tokens` gets a micro-batch of its own, one longer than a step's tokens
+/// its own step. A `StepSize` of 0 counts as 1. A step counts the data's own tokens, a micro-batch the rows that are
+/// left of them where prefixes are shared ([`best_fit`]).
 pub fn plan_steps(
     lengths: &[usize],
     prefixes: &SharedPrefixes,
@@ -90,44 +89,75 @@ pub fn plan_steps(
     step: StepSize,
     micro_batch_tokens: usize,
 ) -> Vec<StepPlan> {
-    let mut in_step = match step {
+    let in_step = match step {
         StepSize::Examples(examples) => {
             order.chunks(examples.max(1)).map(<[usize]>::to_vec).collect::<Vec<_>>()
         }
-        StepSize::Tokens(tokens) => fill(order, tokens, |_, index| lengths[index]),
-    };
-    for examples in &mut in_step {
-        examples.sort_by_key(|&i| prefixes.of(i).group);
-    }
-    let rows = |run: &[usize], index: usize| {
-        let share = prefixes.of(index);
-        let there = share.len > 0 && run.iter().any(|&i| prefixes.of(i) == share);
-        lengths[index] - if there { share.len } else { 0 }
+        StepSize::Tokens(tokens) => fill(lengths, order, tokens),
     };
     in_step
-        .iter()
-        .map(|examples| StepPlan { micro_batches: fill(examples, micro_batch_tokens, rows) })
+        .into_iter()
+        .map(|examples| StepPlan { micro_batches: best_fit(lengths, prefixes, examples, micro_batch_tokens) })
         .collect()
 }
 
-/// Cut `order` into runs of at most `limit` tokens and at least one example; `cost` says what an
-/// example adds to a run.
-fn fill(order: &[usize], limit: usize, cost: impl Fn(&[usize], usize) -> usize) -> Vec<Vec<usize>> {
+/// Cut `order` into runs of at most `limit` tokens and at least one example.
+fn fill(lengths: &[usize], order: &[usize], limit: usize) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
     for &index in order {
         match runs.last_mut() {
-            Some(run) if tokens + cost(run, index) <= limit => {
-                tokens += cost(run, index);
+            Some(run) if tokens + lengths[index] <= limit => {
+                tokens += lengths[index];
                 run.push(index);
             }
             _ => {
-                tokens = cost(&[], index);
+                tokens = lengths[index];
                 runs.push(vec![index]);
             }
         }
     }
     runs
+}
+
+/// Put the examples of a step into few micro-batches of at most `limit` rows, with few rows in all.
+///
+/// Best fit decreasing (Johnson 1973), one group of examples that share a prefix after the other: the longest
+/// example first, each where its prefix is already laid down if it fits there, and of such places where least room
+/// is left. Which examples stand together changes the step's gradient by rounding only.
+fn best_fit(
+    lengths: &[usize],
+    prefixes: &SharedPrefixes,
+    mut examples: Vec<usize>,
+    limit: usize,
+) -> Vec<Vec<usize>> {
+    examples.sort_by_key(|&i| (prefixes.of(i).group, Reverse(lengths[i])));
+    let mut micro_batches: Vec<Vec<usize>> = Vec::new();
+    // (room left, micro-batch): those that hold the prefix of the present group, and the others.
+    let (mut with_prefix, mut others) = (BTreeSet::new(), BTreeSet::new());
+    let mut present = Share::default();
+    for example in examples {
+        let share = prefixes.of(example);
+        if share != present {
+            others.append(&mut with_prefix);
+            present = share;
+        }
+        let tightest = |places: &BTreeSet<(usize, usize)>, rows: usize| places.range((rows, 0)..).next().copied();
+        let rest = lengths[example] - share.len;
+        let (place, rows) = match tightest(&with_prefix, rest) {
+            Some(place) => (Some(place), rest),
+            None => (tightest(&others, lengths[example]), lengths[example]),
+        };
+        let (room, at) = place.unwrap_or_else(|| {
+            micro_batches.push(Vec::new());
+            (limit.max(rows), micro_batches.len() - 1)
+        });
+        with_prefix.remove(&(room, at));
+        others.remove(&(room, at));
+        micro_batches[at].push(example);
+        with_prefix.insert((room - rows, at));
+    }
+    micro_batches
 }
 
 impl StepPlan {

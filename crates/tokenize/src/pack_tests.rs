@@ -33,9 +33,19 @@ proptest! {
             prop_assert!(full.iter().all(|plan| plan.examples().count() == n.max(1)));
             prop_assert!(last.is_none_or(|plan| plan.examples().count() <= n.max(1)));
         }
-        let mut in_order = Vec::new();
+        let mut before = 0;
         for plan in &steps {
-            in_order.extend(plan.examples());
+            let (mut own, mut taken): (Vec<usize>, Vec<usize>) =
+                (plan.examples().collect(), order[before..before + plan.examples().count()].to_vec());
+            before += own.len();
+            own.sort_unstable();
+            taken.sort_unstable();
+            prop_assert_eq!(own, taken, "steps take examples in order");
+            let rows = |run: &[usize]| run.iter().map(|&i| lengths[i]).sum::<usize>();
+            for (i, one) in plan.micro_batches.iter().enumerate() {
+                let together = plan.micro_batches[..i].iter().map(|other| rows(other) + rows(one));
+                prop_assert!(together.min().is_none_or(|rows| rows > micro), "two micro-batches would fit one");
+            }
             let tokens: usize = plan.examples().map(|i| lengths[i]).sum();
             if let StepSize::Tokens(n) = step {
                 prop_assert!(tokens <= n || plan.examples().count() == 1);
@@ -63,7 +73,7 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(in_order, order);
+        prop_assert_eq!(before, order.len());
     }
 
     #[test]
@@ -121,7 +131,7 @@ fn an_example_longer_than_the_micro_batch_stands_alone() {
     let steps =
         plan_steps(&[3, 50, 4, 5], &SharedPrefixes::none(4), &[0, 1, 2, 3], StepSize::Examples(4), 10);
     assert_eq!(steps.len(), 1);
-    assert_eq!(steps[0].micro_batches, [vec![0], vec![1], vec![2, 3]]);
+    assert_eq!(steps[0].micro_batches, [vec![1], vec![3, 2], vec![0]]);
 }
 
 fn sharing(prefix: &[u32], rest: &[&[u32]]) -> Vec<TokenExample> {
@@ -184,4 +194,21 @@ fn examples_that_share_a_prefix_stand_together_within_their_step() {
         let first = 6 * step;
         assert_eq!(micro_batches, [[first, first + 2, first + 4], [first + 1, first + 3, first + 5]]);
     }
+}
+
+#[test]
+fn an_example_goes_where_its_prefix_lies_and_least_room_is_left() {
+    let shares = |prefixes: &[(usize, usize)]| {
+        SharedPrefixes::of_each(prefixes.iter().map(|&(group, len)| Share { group, len }).collect())
+    };
+    // In order 7, 4, 3, 6 would make three micro-batches of 10.
+    let lengths = [7, 4, 3, 6];
+    let plan = |lengths: &[usize], prefixes: &SharedPrefixes| {
+        let order: Vec<usize> = (0..lengths.len()).collect();
+        plan_steps(lengths, prefixes, &order, StepSize::Examples(100), 10).remove(0).micro_batches
+    };
+    assert_eq!(plan(&lengths, &SharedPrefixes::none(4)), [[0, 2], [3, 1]]);
+    // 8, 8 and 7 rows share 6: 6 + 2 + 2 fill one, the third is laid down whole in a second, where another group's still fits.
+    let prefixes = shares(&[(1, 6), (2, 2), (1, 6), (1, 6)]);
+    assert_eq!(plan(&[8, 3, 8, 7], &prefixes), [vec![0, 2], vec![3, 1]]);
 }

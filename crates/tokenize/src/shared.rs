@@ -80,6 +80,11 @@ impl SharedPrefixes {
         shares
     }
 
+    #[cfg(test)]
+    pub fn of_each(of: Vec<Share>) -> Self {
+        Self { of }
+    }
+
     pub fn of(&self, example: usize) -> Share {
         self.of[example]
     }

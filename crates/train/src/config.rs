@@ -21,7 +21,8 @@ pub struct TrainConfig {
     /// Examples of one optimizer step, instead of tokens.
     pub step_examples: Option<usize>,
     /// Tokens that go through the model together; bounds the memory and changes nothing else.
-    /// Without it: `max_seq_length`. Lower it when memory is short.
+    /// Without it: `max_seq_length`, or up to twice that where it costs little ([`crate::fit`]). Lower it when memory
+    /// is short.
     pub micro_batch_tokens: Option<usize>,
     /// What the run may take at its peak, as `8GiB`. Where that is not enough, blocks are computed again in
     /// the backward instead of kept (the same bits, up to a third slower), then micro-batches get smaller.

@@ -18,6 +18,11 @@ use tolmach_tokenize::TokenExample;
 /// Bytes of a value on the CPU.
 const SIZE: u64 = 4;
 
+/// Bytes that micro-batches of more than the cutoff may cost where nobody said how long they should be. They share more and
+/// unpack the weights less often: training a small model is faster by some percent, and a large one, of which this is a few
+/// rows, would not be.
+const LARGER_MICRO_BATCHES: u64 = 160 << 20;
+
 /// Bytes at the peak, by what holds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -249,7 +254,8 @@ pub struct Resources {
 }
 
 /// The plan of a run that fits: everything is kept if that fits, else some blocks are computed again, else all,
-/// else, only where the user set a limit, the micro-batches get smaller (a step stays the same).
+/// else, only where the user set a limit, the micro-batches get smaller (a step stays the same). Where the configuration
+/// leaves it open they hold the cutoff, or up to twice that while it costs little and everything is kept.
 ///
 /// # Errors
 /// Those of [`TrainPlan::new`]; the least that would do is still above the limit, or what cannot be mapped is
@@ -265,6 +271,9 @@ pub fn fit(
     let longest = data.train.iter().map(TokenExample::len).max().unwrap_or(0);
     let bounds = [resources.limit.map(|limit| limit.0), resources.available];
     let limit = bounds.into_iter().flatten().min().unwrap_or(u64::MAX);
+    if config.micro_batch_tokens.is_none() {
+        config.micro_batch_tokens = Some(micro_batch_tokens(&config, max_seq_length, data, footprint, limit)?);
+    }
     loop {
         let plan = TrainPlan::new(&config, max_seq_length, data.train, data.validation.len())?;
         let most = footprint.shape.most_recompute();
@@ -290,4 +299,24 @@ pub fn fit(
         }
         config.micro_batch_tokens = Some((plan.micro_batch_tokens / 2).max(longest));
     }
+}
+
+/// Tokens of a micro-batch: the cutoff, and as many more, up to twice that, as take [`LARGER_MICRO_BATCHES`].
+fn micro_batch_tokens(
+    config: &TrainConfig,
+    cutoff: usize,
+    data: &Data,
+    footprint: &Footprint,
+    limit: u64,
+) -> Result<usize, Error> {
+    let total = |tokens: usize| -> Result<u64, Error> {
+        let config = TrainConfig { micro_batch_tokens: Some(tokens), ..config.clone() };
+        let plan = TrainPlan::new(&config, cutoff, data.train, data.validation.len())?;
+        Ok(footprint.memory(&plan, data, 0).total())
+    };
+    let (least, twice) = (total(cutoff)?, total(2 * cutoff)?);
+    // Nearly linear between the two.
+    let share = LARGER_MICRO_BATCHES as f64 / twice.saturating_sub(least).max(1) as f64;
+    let tokens = cutoff + (cutoff as f64 * share.min(1.0)) as usize / 16 * 16;
+    Ok(if total(tokens)? <= limit { tokens } else { cutoff })
 }

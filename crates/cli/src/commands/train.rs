@@ -188,7 +188,8 @@ struct ScheduleArgs {
     /// Examples of one optimizer step, instead
     #[arg(long, value_name = "N")]
     step_examples: Option<usize>,
-    /// Tokens that go through the model together: less needs less memory [default: the longest example]
+    /// Tokens that go through the model together: less needs less memory [default: the longest example
+    /// that is taken, or up to twice that where it costs at most 160 MiB]
     #[arg(long, value_name = "N")]
     micro_batch_tokens: Option<usize>,
     /// What the run may take at its peak, as 8GiB: blocks are computed again and micro-batches made

@@ -1,8 +1,10 @@
 //! LoRA branches: products with one thin side, where reading the activations once is what counts.
 //!
 //! The A matrices of layers that read one input are stacked, so that x is read once forward, and once for all of
-//! their gradients. Going back there are two sweeps: over rows (du = s · dy B, dx += du A), then over columns
-//! (dB += s · dyᵀ u, dA += duᵀ x); each value is computed by one task in one order, whatever the number of threads.
+//! their gradients. u Bᵀ and du A go into the same C as the product of the frozen weight, as a few more depths of it
+//! (`gemm_with`), or by a sweep of their own where that product takes another way. Going back there are a sweep over
+//! rows (du = s · dy B), that product, and a sweep over columns (dB += s · dyᵀ u, dA += duᵀ x); each value is computed by
+//! one task in one order, whatever the number of threads.
 //!
 //! Legend: T rows · I inputs · O outputs · R rank · S the sum of the ranks. All in f32 and row-major.
 
@@ -10,6 +12,7 @@ use super::CpuBackend;
 use super::attention::product::{COLUMNS, Rows, Strided, product};
 use super::attention::{cut, with_scratch};
 use super::gemm::kernel::{Kernel, Tile};
+use super::gemm::{A, B, gemm_with, goes_with};
 use super::parallel::{SharedMut, for_each};
 use crate::Dtype;
 use crate::backend::Out;
@@ -29,14 +32,12 @@ pub fn serves(rows: usize, inputs: usize, outputs: impl IntoIterator<Item = usiz
     rows >= 2 * ROWS && whole(inputs) && outputs.into_iter().all(whole)
 }
 
-/// Values of scratch memory that a backward of branches `(rank, outputs)` over one input holds.
-fn scratch_values(inputs: usize, branches: impl IntoIterator<Item = (usize, usize)>) -> usize {
-    branches.into_iter().map(|(rank, outputs)| rank * (inputs + outputs)).sum()
-}
-
-/// Bytes of it; the thread that calls holds them, in the memory that attention uses too.
+/// Bytes of scratch memory that a backward of branches `(rank, outputs)` over one input holds: the B matrices in another
+/// layout, then the stacked A matrices. The thread that calls holds them, in the memory that attention uses too.
 pub fn scratch_bytes(inputs: usize, branches: impl IntoIterator<Item = (usize, usize)>) -> usize {
-    size_of::<f32>() * scratch_values(inputs, branches)
+    let add = |(a, b): (usize, usize), (rank, outputs)| (a + rank * inputs, b + rank * outputs);
+    let (a, b) = branches.into_iter().fold((0, 0), add);
+    size_of::<f32>() * a.max(b)
 }
 
 /// Sets `u [T, R]` of every branch to x Aᵀ.
@@ -67,49 +68,42 @@ pub fn forward_out(rows: usize, branch: &LoraOut<CpuBackend>, y: &mut [f32]) {
     });
 }
 
-/// See [`crate::Backend::lora_backward`]; `du [T, S]`.
-pub fn backward(
+/// y (+)= x Wᵀ + s · u Bᵀ for `product`'s shape (T, O, I) and operands, in one product; `false`: nothing was done.
+pub fn forward_with(
+    (rows, outputs, inputs): (usize, usize, usize),
     x: &[f32],
-    rows: usize,
-    inputs: usize,
-    branches: &mut [LoraBackward<CpuBackend>],
-    du: &mut [f32],
-    dx: Option<(Out, &mut Vec<f32>)>,
-) {
-    let sum = branches.iter().map(|b| b.rank).sum();
-    by_rows(rows, inputs, branches, &mut du[..rows * sum], sum, dx);
-    by_columns(x, rows, inputs, branches, du, sum);
+    w: B<'_>,
+    branch: &LoraOut<CpuBackend>,
+    to: Out,
+    y: &mut [f32],
+) -> bool {
+    let (rank, scaling) = (branch.rank, branch.scaling as f32);
+    if !goes_with((rows, outputs, inputs), w) {
+        return false;
+    }
+    with_scratch(rank * outputs, |b| {
+        b.iter_mut().zip(branch.b).for_each(|(to, b)| *to = scaling * b);
+        let beside = (A::Rows(branch.u), B::Transposed(b));
+        gemm_with(y, (rows, outputs, inputs), (A::Rows(x), w), rank, beside, to);
+    });
+    true
 }
 
-/// du = s · dy B of all branches, side by side; dx (+)= du A.
-fn by_rows(
-    rows: usize,
-    inputs: usize,
-    branches: &[LoraBackward<CpuBackend>],
-    du: &mut [f32],
-    sum: usize,
-    dx: Option<(Out, &mut Vec<f32>)>,
-) {
-    let work = rows * (inputs + branches.iter().map(|b| b.outputs).sum::<usize>());
-    let shapes = branches.iter().map(|b| (b.rank, b.outputs));
-    with_scratch(scratch_values(inputs, shapes), |mut scratch| {
-        let stacked = cut(&mut scratch, if dx.is_some() { sum * inputs } else { 0 });
-        let mut rest = &mut *stacked;
+/// du = s · dy B of all branches, side by side: `du [T, S]`.
+pub fn backward_out(rows: usize, branches: &[LoraBackward<CpuBackend>], du: &mut [f32]) {
+    let sum: usize = branches.iter().map(|b| b.rank).sum();
+    let outputs = branches.iter().map(|b| b.outputs).sum::<usize>();
+    let scratch = branches.iter().map(|b| b.rank * b.outputs).sum();
+    let du = SharedMut::new(&mut du[..rows * sum]);
+    with_scratch(scratch, |mut scratch| {
         let mut layouts = Vec::with_capacity(branches.len());
         for branch in branches {
-            let rank = branch.rank;
-            if dx.is_some() {
-                cut(&mut rest, rank * inputs).copy_from_slice(&branch.a[..rank * inputs]);
-            }
-            let b = cut(&mut scratch, rank * branch.outputs);
-            transpose(&branch.b[..branch.outputs * rank], rank, 1.0, b, branch.outputs);
+            let b = cut(&mut scratch, branch.rank * branch.outputs);
+            transpose(&branch.b[..branch.outputs * branch.rank], branch.rank, 1.0, b, branch.outputs);
             layouts.push((branch, &*b));
         }
-        let stacked = Rows { values: stacked, stride: inputs };
-        let du = SharedMut::new(du);
-        let dx = dx.map(|(to, dx)| (to, SharedMut::new(dx)));
-        each_rows(rows, work, |start, rows| {
-            // SAFETY: these rows are this task's, here and below.
+        each_rows(rows, rows * outputs, |start, rows| {
+            // SAFETY: these rows are this task's.
             let du = unsafe { du.slice(start * sum, rows * sum) };
             let mut from = 0;
             for (branch, b) in &layouts {
@@ -118,24 +112,76 @@ fn by_rows(
                 dots(shape, dy, b, branch.scaling as f32, &mut du[from..], sum);
                 from += branch.rank;
             }
-            if let Some((to, dx)) = &dx {
-                // SAFETY: see above.
-                let dx = unsafe { dx.slice(start * inputs, rows * inputs) };
-                let du = Strided { values: du, row: sum, col: 1 };
-                product((rows, inputs, sum), du, stacked, *to, dx, inputs);
-            }
+        });
+    });
+}
+
+/// Run `f` on the A matrices of all branches, one below the other: `[S, I]`.
+fn with_stacked<R>(
+    inputs: usize,
+    branches: &[LoraBackward<CpuBackend>],
+    f: impl FnOnce(&[f32]) -> R,
+) -> R {
+    if let [branch] = branches {
+        return f(&branch.a[..branch.rank * inputs]);
+    }
+    with_scratch(branches.iter().map(|b| b.rank * inputs).sum(), |stacked| {
+        let mut rest = &mut *stacked;
+        for branch in branches {
+            cut(&mut rest, branch.rank * inputs).copy_from_slice(&branch.a[..branch.rank * inputs]);
+        }
+        f(stacked)
+    })
+}
+
+/// dx (+)= dy W + du A, with the last of the branches' weights, in one product; `false`: nothing was done.
+pub fn backward_with(
+    rows: usize,
+    inputs: usize,
+    (dy, w, outputs): (&[f32], B<'_>, usize),
+    branches: &[LoraBackward<CpuBackend>],
+    du: &[f32],
+    to: Out,
+    dx: &mut [f32],
+) -> bool {
+    let shape = (rows, inputs, outputs);
+    let sum = branches.iter().map(|b| b.rank).sum();
+    goes_with(shape, w)
+        && with_stacked(inputs, branches, |stacked| {
+            gemm_with(dx, shape, (A::Rows(dy), w), sum, (A::Rows(du), B::Rows(stacked)), to);
+            true
+        })
+}
+
+/// dx (+)= du A of all branches.
+pub fn backward_in(
+    rows: usize,
+    inputs: usize,
+    branches: &[LoraBackward<CpuBackend>],
+    du: &[f32],
+    to: Out,
+    dx: &mut [f32],
+) {
+    let sum: usize = branches.iter().map(|b| b.rank).sum();
+    let dx = SharedMut::new(dx);
+    with_stacked(inputs, branches, |stacked| {
+        let stacked = Rows { values: stacked, stride: inputs };
+        each_rows(rows, rows * inputs, |start, rows| {
+            // SAFETY: these rows are this task's.
+            let dx = unsafe { dx.slice(start * inputs, rows * inputs) };
+            let du = Strided { values: &du[start * sum..], row: sum, col: 1 };
+            product((rows, inputs, sum), du, stacked, to, dx, inputs);
         });
     });
 }
 
 /// dB += s · dyᵀ u and dA += duᵀ x, in strips of columns of dy and of x.
-fn by_columns(
+pub fn backward_weights(
     x: &[f32],
     rows: usize,
     inputs: usize,
     branches: &mut [LoraBackward<CpuBackend>],
     du: &[f32],
-    sum: usize,
 ) {
     enum Strip<'a> {
         /// Of one branch's dB: columns of dy from here on.
@@ -143,6 +189,7 @@ fn by_columns(
         /// Of every branch's dA: columns of x.
         A,
     }
+    let sum: usize = branches.iter().map(|b| b.rank).sum();
     let work = rows * (inputs + branches.iter().map(|b| b.outputs).sum::<usize>());
     let mut gradients = Vec::with_capacity(branches.len());
     let mut sources = Vec::with_capacity(branches.len());

@@ -164,23 +164,34 @@ impl<B: Backend> Scenario<'_, B> {
                 .map(|((s, [a, _]), u)| LoraIn { a, rank: s.0, u })
                 .collect();
             self.b.lora_in(&x, rows, inputs, &mut branches);
-            let mut dys = Vec::new();
+            let (mut dys, mut weights) = (Vec::new(), Vec::new());
             for ((u, &(rank, outputs)), [_, b]) in us.iter().zip(shapes).zip(&matrices) {
                 let mut y = self.upload(rows * outputs);
                 self.b.lora_out(rows, &LoraOut { b, rank, outputs, scaling: 0.5, u }, &mut y);
                 self.output(format!("{what}: u"), u, rows * rank);
                 self.output(format!("{what}: y"), &y, rows * outputs);
+                let (w, dims) = (self.upload(outputs * inputs), Dims { rows, inputs, outputs });
+                for to in [Out::Set, Out::Add] {
+                    let branch = LoraOut { b, rank, outputs, scaling: 0.5, u };
+                    self.b.linear_lora(&x, Mat::Dense(&w), dims, &branch, to, &mut y);
+                    self.output(format!("{what}: y with the weight, {to:?}"), &y, rows * outputs);
+                }
+                weights.push(w);
                 dys.push(self.upload(rows * outputs));
             }
             let ranks: Vec<usize> = shapes.iter().map(|s| s.0).collect();
-            for to in [Some(Out::Set), Some(Out::Add), None] {
+            // Through the branches alone, through all weights, through all but the last.
+            let ways = [(Some(Out::Set), 0), (Some(Out::Add), 0), (None, 0), (None, 9)].into_iter();
+            let ways = ways.chain([(Some(Out::Set), 9), (Some(Out::Add), 9), (Some(Out::Set), shapes.len() - 1)]);
+            for (to, weighted) in ways {
                 let mut du = self.b.upload(&vec![7.0; B::lora_scratch(rows, &ranks)]);
                 let mut dx = self.upload(rows * inputs);
                 let mut gradients: Vec<_> =
                     shapes.iter().map(|s| [s.0 * inputs, s.1 * s.0].map(|len| self.upload(len))).collect();
                 let parts = shapes.iter().zip(&matrices).zip(&us).zip(&dys).zip(&mut gradients);
+                let parts = parts.zip(&weights).enumerate();
                 let mut branches: Vec<_> = parts
-                    .map(|((((s, [a, b]), u), dy), [da, db])| LoraBackward {
+                    .map(|(i, (((((s, [a, b]), u), dy), [da, db]), w))| LoraBackward {
                         a,
                         b,
                         rank: s.0,
@@ -188,6 +199,7 @@ impl<B: Backend> Scenario<'_, B> {
                         scaling: -0.5,
                         u,
                         dy,
+                        w: (i < weighted).then_some(Mat::Dense(w)),
                         da,
                         db,
                     })
@@ -197,7 +209,7 @@ impl<B: Backend> Scenario<'_, B> {
                     self.output(format!("{what}: da"), da, s.0 * inputs);
                     self.output(format!("{what}: db"), db, s.1 * s.0);
                 }
-                self.output(format!("{what}: dx {to:?}"), &dx, rows * inputs);
+                self.output(format!("{what}: dx {to:?} with {weighted} weights"), &dx, rows * inputs);
             }
         }
     }

@@ -43,7 +43,6 @@ pub fn forward<B: Backend, const N: usize>(
     for (site, Forward { layer, y, branch }) in (site..).zip(&mut layers) {
         match &layer.lora {
             Some(lora) if layer.joins(pass, site) => {
-                backend.linear(x, layer.weight.mat(pass.side), layer.dims(rows), 1.0, Out::Set, y);
                 joined.push(LoraIn { a: &lora.a.value, rank: lora.rank, u: &mut branch.u });
             }
             _ => layer.forward(backend, pass, site, x, rows, Out::Set, y, branch, scratch),
@@ -52,7 +51,7 @@ pub fn forward<B: Backend, const N: usize>(
     backend.lora_in(x, rows, inputs, &mut joined);
     for (site, Forward { layer, y, branch }) in (site..).zip(&mut layers) {
         if layer.joins(pass, site) {
-            layer.lora_out(backend, rows, &branch.u, y);
+            layer.weight_forward(backend, pass, x, &branch.u, rows, Out::Set, y);
         }
     }
 }
@@ -70,15 +69,17 @@ pub fn backward<B: Backend, const N: usize>(
     let inputs = layers[0].layer.inputs;
     let mut joined = Vec::with_capacity(N);
     for (site, Backward { layer, branch, dy }) in (site..).zip(layers) {
-        let into = dx.as_mut().map(|(to, dx)| (std::mem::replace(to, Out::Add), &mut **dx));
-        if !layer.joins(pass, site) {
+        if layer.joins(pass, site) {
+            layer.weight_gradient(backend, x, dy, rows);
+            joined.extend(layer.lora_backward(pass, &branch.u, dy));
+        } else {
+            let into = dx.as_mut().map(|(to, dx)| (std::mem::replace(to, Out::Add), &mut **dx));
             layer.backward(backend, pass, site, x, branch, dy, rows, into, scratch);
-            continue;
         }
-        layer.weight_backward(backend, pass, x, dy, rows, into);
-        joined.extend(layer.lora_backward(&branch.u, dy));
     }
-    backend.lora_backward(x, rows, inputs, &mut joined, &mut scratch.du, dx);
+    if !joined.is_empty() {
+        backend.lora_backward(x, rows, inputs, &mut joined, &mut scratch.du, dx);
+    }
 }
 
 impl<B: Backend> Linear<B> {
@@ -92,18 +93,36 @@ impl<B: Backend> Linear<B> {
         rows: usize,
         dx: Option<(Out, &mut B::Buffer)>,
     ) {
+        self.weight_gradient(backend, x, dy, rows);
+        self.input_gradient(backend, pass, dy, rows, dx);
+    }
+
+    /// The gradient of W, if it is trained.
+    pub(super) fn weight_gradient(&mut self, backend: &B, x: &B::Buffer, dy: &B::Buffer, rows: usize) {
         let dims = self.dims(rows);
         if let Weight::Trained { parameter, .. } = &mut self.weight {
             backend.linear_backward_weight(dy, x, dims, 1.0, &mut parameter.grad);
         }
+    }
+
+    /// The gradient of what W was multiplied with, through W alone.
+    pub(super) fn input_gradient(
+        &self,
+        backend: &B,
+        pass: Pass,
+        dy: &B::Buffer,
+        rows: usize,
+        dx: Option<(Out, &mut B::Buffer)>,
+    ) {
         if let Some((to, dx)) = dx {
-            backend.linear_backward_input(dy, self.weight.mat(pass.side), dims, 1.0, to, dx);
+            backend.linear_backward_input(dy, self.weight.mat(pass.side), self.dims(rows), 1.0, to, dx);
         }
     }
 
-    /// The branch on its way back.
+    /// The branch on its way back, with the weight beside it.
     pub(super) fn lora_backward<'a>(
         &'a mut self,
+        pass: Pass,
         u: &'a B::Buffer,
         dy: &'a B::Buffer,
     ) -> Option<LoraBackward<'a, B>> {
@@ -116,6 +135,7 @@ impl<B: Backend> Linear<B> {
             scaling: lora.scaling,
             u,
             dy,
+            w: Some(self.weight.mat(pass.side)),
             da: &mut lora.a.grad,
             db: &mut lora.b.grad,
         })

@@ -12,10 +12,8 @@ use crate::Out;
 use crate::cpu::parallel::for_each_task;
 use std::ops::Range;
 
-/// Depths in a block: a panel of A of this depth stays in the first-level cache.
+/// Depths in a block, but for those beside: a panel of A of this depth stays in the first-level cache.
 const DEPTH: usize = 576;
-/// Values of packed panels of B that stay in the second-level cache while rows of A pass by.
-const OWN: usize = 1 << 17;
 /// Threads up to which each packs the common operand for itself.
 const FEW_THREADS: usize = 4;
 /// Multiply-adds that take as long as packing one value.
@@ -23,7 +21,7 @@ const PACKING: usize = 18;
 /// Values of the common operand that many threads pack at a time.
 const COMMON: usize = 1 << 18;
 /// Rows up to which rows of B that are f32 already are read in place.
-const IN_PLACE_ROWS: usize = 32;
+pub const IN_PLACE_ROWS: usize = 32;
 /// Depths in a block that is read in place: its rows are read as that many streams.
 const IN_PLACE_DEPTH: usize = 64;
 
@@ -37,6 +35,8 @@ enum Cut {
 /// A side of C with its operand.
 struct Side<'a> {
     operand: &'a Operand<'a>,
+    /// Of the product beside.
+    beside: Option<&'a Operand<'a>>,
     lines: usize,
     /// Lines in a panel.
     width: usize,
@@ -50,6 +50,19 @@ impl Side<'_> {
     /// Lines in each of `count` parts of whole panels.
     fn part(&self, count: usize) -> usize {
         self.lines.div_ceil(self.width).div_ceil(count) * self.width
+    }
+}
+
+/// Depths that are packed and multiplied together: some of the product's, and behind the last of them those
+/// of the product beside it.
+struct Block {
+    depths: Range<usize>,
+    beside: usize,
+}
+
+impl Block {
+    fn len(&self) -> usize {
+        self.depths.len() + self.beside
     }
 }
 
@@ -77,15 +90,16 @@ pub fn run(kernel: &Kernel, out: Output, p: &Product<'_>) {
 /// Values of the buffers that each thread of a product holds: of the common operand, and of its own.
 pub fn buffer_values(kernel: &Kernel, p: &Product<'_>) -> [usize; 2] {
     let plan = Plan::new(kernel, Output { c: std::ptr::null_mut(), row_stride: 0, col_stride: 0 }, p);
-    [plan.common.padded() * plan.depth, plan.largest().min(plan.own.padded()) * plan.depth]
+    [plan.common.padded() * plan.longest(), plan.largest().min(plan.own.padded()) * plan.longest()]
 }
 
 impl<'a> Plan<'a> {
     fn new(kernel: &'a Kernel, out: Output, p: &'a Product<'a>) -> Self {
         let threads = p.threads();
-        let rows = Side { operand: &p.a, lines: p.m, width: kernel.mr };
-        let cols = Side { operand: &p.b, lines: p.n, width: kernel.nr };
-        let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS;
+        let beside = p.beside.as_ref();
+        let rows = Side { operand: &p.a, beside: beside.map(|b| &b.a), lines: p.m, width: kernel.mr };
+        let cols = Side { operand: &p.b, beside: beside.map(|b| &b.b), lines: p.n, width: kernel.nr };
+        let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS && beside.is_none();
         // The longest task's time per depth, when the first side is cut.
         let cost = |own: &Side, common: &Side| {
             let (own, common) = (own.part(threads), common.padded());
@@ -108,7 +122,7 @@ impl Plan<'_> {
         let step = self.own.part(self.threads);
         self.for_each(self.own.lines.div_ceil(step), |i| {
             let lines = i * step..((i + 1) * step).min(self.own.lines);
-            with_buffer(self.common.padded() * self.depth, |common| {
+            with_buffer(self.common.padded() * self.longest(), |common| {
                 for block in self.blocks(0..self.p.k) {
                     // SAFETY: all lines, and room for them.
                     unsafe { self.pack(&self.common, 0..self.common.lines, &block, common.as_mut_ptr()) };
@@ -123,14 +137,15 @@ impl Plan<'_> {
         let padded = self.common.padded();
         let run = (COMMON / padded / self.depth).max(1) * self.depth;
         let step = self.own.part(4 * self.threads).min(self.largest());
-        with_buffer(padded * run.min(self.p.k.next_multiple_of(self.depth)), |common| {
+        let values = run.min(self.p.k.next_multiple_of(self.depth)) + self.beside();
+        with_buffer(padded * values, |common| {
             for from in (0..self.p.k).step_by(run) {
                 let depths = from..(from + run).min(self.p.k);
                 self.pack_together(&depths, common);
                 self.for_each(self.own.lines.div_ceil(step), |i| {
                     let lines = i * step..((i + 1) * step).min(self.own.lines);
                     for block in self.blocks(depths.clone()) {
-                        let common = &common[(block.start - depths.start) * padded..];
+                        let common = &common[(block.depths.start - depths.start) * padded..];
                         self.block(lines.clone(), &block, common);
                     }
                 });
@@ -146,7 +161,7 @@ impl Plan<'_> {
         self.for_each(side.lines.div_ceil(step), |i| {
             let lines = i * step..((i + 1) * step).min(side.lines);
             for block in self.blocks(depths.clone()) {
-                let at = (block.start - depths.start) * side.padded() + lines.start * block.len();
+                let at = (block.depths.start - depths.start) * side.padded() + lines.start * block.len();
                 // SAFETY: inside the buffer; each task has panels of its own.
                 unsafe { self.pack(side, lines.clone(), &block, to.at(at)) };
             }
@@ -154,7 +169,7 @@ impl Plan<'_> {
     }
 
     /// The part of C in `lines` of the cut side, over one block of depths.
-    fn block(&self, lines: Range<usize>, block: &Range<usize>, common: &[f32]) {
+    fn block(&self, lines: Range<usize>, block: &Block, common: &[f32]) {
         let step = self.largest();
         with_buffer(step.min(lines.len().next_multiple_of(self.own.width)) * block.len(), |packed| {
             for from in lines.clone().step_by(step) {
@@ -175,11 +190,11 @@ impl Plan<'_> {
     }
 
     /// All tiles of `rows × cols` over one block of depths; `a` and `b` hold just these panels.
-    fn tiles(&self, block: &Range<usize>, rows: Range<usize>, cols: Range<usize>, a: &[f32], b: &[f32]) {
+    fn tiles(&self, block: &Block, rows: Range<usize>, cols: Range<usize>, a: &[f32], b: &[f32]) {
         let (mr, nr) = (self.kernel.mr, self.kernel.nr);
         let depth = block.len();
-        let add = self.p.to == Out::Add || block.start > 0;
-        let step = (OWN / depth / nr).max(1) * nr;
+        let add = self.p.to == Out::Add || block.depths.start > 0;
+        let step = (self.kernel.own / depth / nr).max(1) * nr;
         for left in cols.clone().step_by(step) {
             for i in rows.clone().step_by(mr) {
                 let a = a[(i - rows.start) * depth..].as_ptr();
@@ -188,7 +203,7 @@ impl Plan<'_> {
                     let width = nr.min(cols.end - j);
                     let stored = self.p.b.f32().filter(|_| self.in_place && width == nr);
                     let (b, b_stride) = match stored {
-                        Some(first) => (first.wrapping_add(self.p.b.value(j, block.start)), self.p.b.stride),
+                        Some(first) => (first.wrapping_add(self.p.b.value(j, block.depths.start)), self.p.b.stride),
                         None => (b[(j - cols.start) * depth..].as_ptr(), nr),
                     };
                     let tile = Tile {
@@ -210,19 +225,38 @@ impl Plan<'_> {
 
     /// # Safety
     /// The lines and depths exist; `dst` has room for their panels.
-    unsafe fn pack(&self, side: &Side, lines: Range<usize>, block: &Range<usize>, dst: *mut f32) {
+    unsafe fn pack(&self, side: &Side, lines: Range<usize>, block: &Block, dst: *mut f32) {
+        let distance = side.width * block.len();
         // SAFETY: by this function's contract; a kernel is only had where it runs.
-        unsafe { side.operand.pack(self.kernel, lines, block, side.width, dst) }
+        unsafe { side.operand.pack(self.kernel, lines.clone(), &block.depths, side.width, dst, distance) };
+        if let Some(beside) = side.beside.filter(|_| block.beside > 0) {
+            let dst = dst.wrapping_add(side.width * block.depths.len());
+            // SAFETY: likewise; each panel has room behind the product's own depths.
+            unsafe { beside.pack(self.kernel, lines, &(0..block.beside), side.width, dst, distance) };
+        }
     }
 
     /// Lines of the cut side packed at a time.
     fn largest(&self) -> usize {
-        (OWN / self.depth / self.own.width).max(1) * self.own.width
+        (self.kernel.own / self.longest() / self.own.width).max(1) * self.own.width
     }
 
-    fn blocks(&self, depths: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        let depth = self.depth;
-        depths.clone().step_by(depth).map(move |from| from..(from + depth).min(depths.end))
+    /// Depths of the product beside.
+    fn beside(&self) -> usize {
+        self.p.beside.as_ref().map_or(0, |beside| beside.depth)
+    }
+
+    /// Depths of the longest block.
+    fn longest(&self) -> usize {
+        self.depth + self.beside()
+    }
+
+    fn blocks(&self, depths: Range<usize>) -> impl Iterator<Item = Block> + use<> {
+        let (depth, beside, k) = (self.depth, self.beside(), self.p.k);
+        depths.clone().step_by(depth).map(move |from| {
+            let end = (from + depth).min(depths.end);
+            Block { depths: from..end, beside: if end == k { beside } else { 0 } }
+        })
     }
 
     fn for_each(&self, count: usize, task: impl Fn(usize) + Sync + Send) {

@@ -47,14 +47,21 @@ type DotsFn = unsafe fn(
     out: &Tile,
 );
 
-/// Pack `lines` lines of an operand in panels of `width` lines: `panel[p · width + i] = line i at
-/// depth p`. The last panel's missing lines hold anything.
+/// Pack `lines` lines of an operand in panels of `width` lines, `distance` values from one to the next:
+/// `panel[p · width + i] = line i at depth p`. The last panel's missing lines hold anything.
 ///
 /// # Safety
-/// `src` is readable as the shapes say, `dst` writable over `⌈lines / width⌉ · width · depth`;
+/// `src` is readable as the shapes say, `dst` writable over `width · depth` values of each panel;
 /// the instruction set is present.
-type PackFn =
-    unsafe fn(src: *const u8, stride: usize, lines: usize, depth: usize, width: usize, dst: *mut f32);
+type PackFn = unsafe fn(
+    src: *const u8,
+    stride: usize,
+    lines: usize,
+    depth: usize,
+    width: usize,
+    dst: *mut f32,
+    distance: usize,
+);
 
 /// What is compiled once per storage type.
 pub struct Typed {
@@ -71,6 +78,8 @@ pub struct Kernel {
     /// Tile height and width.
     pub mr: usize,
     pub nr: usize,
+    /// Values of packed panels of B that stay in the second-level cache while rows of A pass by.
+    pub own: usize,
     pub tile: TileFn,
     /// Large products take the tile unit, see `amx`.
     pub tiles: bool,
@@ -163,16 +172,16 @@ macro_rules! kernel {
 
             $(#[target_feature(enable = $features)])?
             unsafe fn pack_lines<E: Element>(
-                src: *const u8, stride: usize, lines: usize, depth: usize, width: usize, dst: *mut f32,
+                src: *const u8, stride: usize, lines: usize, depth: usize, width: usize, dst: *mut f32, distance: usize,
             ) {
-                unsafe { super::pack_lines::<$simd, E>(src, stride, lines, depth, width, dst) }
+                unsafe { super::pack_lines::<$simd, E>(src, stride, lines, depth, width, dst, distance) }
             }
 
             $(#[target_feature(enable = $features)])?
             unsafe fn pack_depths<E: Element>(
-                src: *const u8, stride: usize, lines: usize, depth: usize, width: usize, dst: *mut f32,
+                src: *const u8, stride: usize, lines: usize, depth: usize, width: usize, dst: *mut f32, distance: usize,
             ) {
-                unsafe { super::pack_depths::<$simd, E>(src, stride, lines, depth, width, dst) }
+                unsafe { super::pack_depths::<$simd, E>(src, stride, lines, depth, width, dst, distance) }
             }
 
             const fn typed<E: Element>() -> Typed {
@@ -184,6 +193,7 @@ macro_rules! kernel {
                     name,
                     mr: <$simd>::MR,
                     nr: NV * <$simd>::LANES,
+                    own: <$simd>::OWN,
                     tile,
                     tiles,
                     f32: typed::<F32>(),
@@ -402,11 +412,11 @@ unsafe fn pack_lines<S: Simd, E: Element>(
     depth: usize,
     width: usize,
     dst: *mut f32,
+    distance: usize,
 ) {
     unsafe {
-        let mut first = 0;
+        let (mut first, mut panel) = (0, dst);
         while first < lines {
-            let panel = dst.add(first * depth);
             let mut from = 0;
             while from < width && first + from < lines {
                 let block = src.add((first + from) * stride * E::SIZE);
@@ -416,6 +426,7 @@ unsafe fn pack_lines<S: Simd, E: Element>(
                 from += S::LANES;
             }
             first += width;
+            panel = panel.wrapping_add(distance);
         }
     }
 }
@@ -478,14 +489,15 @@ unsafe fn pack_depths<S: Simd, E: Element>(
     depth: usize,
     width: usize,
     dst: *mut f32,
+    distance: usize,
 ) {
     unsafe {
         for p in 0..depth {
             let row = src.add(p * stride * E::SIZE);
-            let mut first = 0;
+            let (mut first, mut panel) = (0, dst);
             while first < lines {
                 let run = row.add(first * E::SIZE);
-                let to = dst.add(first * depth + p * width);
+                let to = panel.add(p * width);
                 let count = width.min(lines - first);
                 let ahead = run.wrapping_add(AHEAD * stride * E::SIZE);
                 S::prefetch(ahead.cast());
@@ -511,6 +523,7 @@ unsafe fn pack_depths<S: Simd, E: Element>(
                     *to.add(i) = 0.0;
                 }
                 first += width;
+                panel = panel.wrapping_add(distance);
             }
         }
     }

@@ -74,11 +74,45 @@ pub enum B<'a> {
 /// # Panics
 /// An operand is shorter than its shape, or a frozen matrix has other columns or fewer rows.
 pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b: B<'_>, to: Out) {
-    let a = match a {
+    let (a, b) = (left(a, m, k), right(b, n, k));
+    product(Kernel::chosen(), c, n, Product { m, n, k, alpha, a, b, beside: None, to, parallel: true });
+}
+
+/// Whether a product with such a B takes another of less depth along, see [`gemm_with`]: by shape and storage.
+pub fn goes_with((m, n, k): (usize, usize, usize), b: B<'_>) -> bool {
+    let (a, b) = (Operand::new(&[], Layout::Lines, k), right(b, n, k));
+    let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
+    k > 0 && m > blocked::IN_PLACE_ROWS && way(Kernel::chosen(), &p) == Way::Blocked
+}
+
+/// `C[m, n] (+)= A[m, k] · B[k, n] + A'[m, few] · B'[few, n]` in one pass over C, where [`goes_with`] says so.
+///
+/// # Panics
+/// As [`gemm`]; the product goes another way.
+pub fn gemm_with(
+    c: &mut [f32],
+    (m, n, k): (usize, usize, usize),
+    (a, b): (A<'_>, B<'_>),
+    few: usize,
+    (beside_a, beside_b): (A<'_>, B<'_>),
+    to: Out,
+) {
+    assert!(goes_with((m, n, k), b), "[{m}, {n}, {k}] takes no other product along");
+    let beside = Beside { depth: few, a: left(beside_a, m, few), b: right(beside_b, n, few) };
+    let (a, b) = (left(a, m, k), right(b, n, k));
+    let p = Product { m, n, k, alpha: 1.0, a, b, beside: Some(beside), to, parallel: true };
+    product(Kernel::chosen(), c, n, p);
+}
+
+fn left(a: A<'_>, m: usize, k: usize) -> Operand<'_> {
+    match a {
         A::Rows(values) => Operand::new(values, Layout::Lines, k),
         A::Transposed(values) => Operand::new(values, Layout::Depths, m),
-    };
-    let b = match b {
+    }
+}
+
+fn right(b: B<'_>, n: usize, k: usize) -> Operand<'_> {
+    match b {
         B::Rows(values) => Operand::new(values, Layout::Depths, n),
         B::Transposed(values) => Operand::new(values, Layout::Lines, k),
         B::Frozen(matrix) => {
@@ -89,8 +123,7 @@ pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b
             assert!(matrix.rows() >= n && matrix.cols() == k, "B is not [{n}, {k}]");
             Operand::frozen(matrix, Layout::Lines)
         }
-    };
-    product(Kernel::chosen(), c, n, Product { m, n, k, alpha, a, b, to, parallel: true });
+    }
 }
 
 /// Bytes of the packing buffers that each thread holds after a product `[m, k] · [k, n]` with many rows of
@@ -100,7 +133,7 @@ pub fn packing_bytes(m: usize, n: usize, k: usize) -> [usize; 2] {
         return [0, 0];
     }
     let (a, b) = (Operand::new(&[], Layout::Lines, k), Operand::new(&[], Layout::Lines, k));
-    let p = Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true };
+    let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
     let kernel = Kernel::chosen();
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if kernel.tiles && amx::pays(&p) {
@@ -200,14 +233,24 @@ struct Product<'a> {
     alpha: f32,
     a: Operand<'a>,
     b: Operand<'a>,
+    beside: Option<Beside<'a>>,
     to: Out,
     parallel: bool,
+}
+
+/// A product of less depth that goes to the same C: more depths behind the last.
+#[derive(Clone, Copy)]
+struct Beside<'a> {
+    depth: usize,
+    a: Operand<'a>,
+    b: Operand<'a>,
 }
 
 impl Product<'_> {
     /// Cᵀ = Bᵀ · Aᵀ.
     fn swapped(self) -> Self {
-        Product { m: self.n, n: self.m, a: self.b, b: self.a, ..self }
+        let beside = self.beside.map(|Beside { depth, a, b }| Beside { depth, a: b, b: a });
+        Product { m: self.n, n: self.m, a: self.b, b: self.a, beside, ..self }
     }
 
     /// Threads worth waking.
@@ -243,7 +286,37 @@ impl Output {
     }
 }
 
-/// Choose the way by the shape. Rows of C start `c_stride` apart.
+/// How a product is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// See `thin.rs`; the other way round: with the operands swapped.
+    Dots,
+    DotsSwapped,
+    Blocked,
+    BlockedSwapped,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Tiles,
+}
+
+/// By the shape and the storage.
+fn way(kernel: &Kernel, p: &Product<'_>) -> Way {
+    if p.m <= thin::FEW_ROWS && p.b.layout == Layout::Lines {
+        return Way::Dots;
+    }
+    if p.n <= thin::FEW_COLS && p.a.layout == Layout::Lines {
+        return Way::DotsSwapped;
+    }
+    if p.n <= thin::FEW_COLS && p.m > p.n {
+        return Way::BlockedSwapped;
+    }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if kernel.tiles && amx::pays(p) {
+        return Way::Tiles;
+    }
+    Way::Blocked
+}
+
+/// Rows of C start `c_stride` apart.
 fn product(kernel: &Kernel, c: &mut [f32], c_stride: usize, p: Product<'_>) {
     if p.m == 0 || p.n == 0 {
         return;
@@ -252,6 +325,10 @@ fn product(kernel: &Kernel, c: &mut [f32], c_stride: usize, p: Product<'_>) {
     assert!(p.n <= c_stride && need <= c.len(), "C has {} values, its shape needs {need}", c.len());
     p.a.check("A", p.m, p.k);
     p.b.check("B", p.n, p.k);
+    if let Some(beside) = &p.beside {
+        beside.a.check("A'", p.m, beside.depth);
+        beside.b.check("B'", p.n, beside.depth);
+    }
     if p.k == 0 {
         if p.to == Out::Set {
             (0..p.m).for_each(|i| c[i * c_stride..][..p.n].fill(0.0));
@@ -259,17 +336,12 @@ fn product(kernel: &Kernel, c: &mut [f32], c_stride: usize, p: Product<'_>) {
         return;
     }
     let out = Output { c: c.as_mut_ptr(), row_stride: c_stride, col_stride: 1 };
-    if p.m <= thin::FEW_ROWS && p.b.layout == Layout::Lines {
-        thin::dots(kernel, out, &p);
-    } else if p.n <= thin::FEW_COLS && p.a.layout == Layout::Lines {
-        thin::dots(kernel, out.swapped(), &p.swapped());
-    } else if p.n <= thin::FEW_COLS && p.m > p.n {
-        blocked::run(kernel, out.swapped(), &p.swapped());
-    } else {
+    match way(kernel, &p) {
+        Way::Dots => thin::dots(kernel, out, &p),
+        Way::DotsSwapped => thin::dots(kernel, out.swapped(), &p.swapped()),
+        Way::Blocked => blocked::run(kernel, out, &p),
+        Way::BlockedSwapped => blocked::run(kernel, out.swapped(), &p.swapped()),
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if kernel.tiles && amx::pays(&p) {
-            return amx::run(out, &p);
-        }
-        blocked::run(kernel, out, &p);
+        Way::Tiles => amx::run(out, &p),
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 const ACROSS: usize = 256;
 
 impl Operand<'_> {
-    /// Pack lines over a block of depths, in panels of `width` lines: see `kernel::PackFn`.
+    /// Pack lines over a block of depths, in panels of `width` lines, `distance` values apart: see `kernel::PackFn`.
     ///
     /// # Safety
     /// The lines and depths exist; `dst` has room for their panels; the kernel runs here.
@@ -24,6 +24,7 @@ impl Operand<'_> {
         depths: &Range<usize>,
         width: usize,
         dst: *mut f32,
+        distance: usize,
     ) {
         match self.stored {
             Stored::Plain { bytes, dtype } => {
@@ -32,16 +33,16 @@ impl Operand<'_> {
                 let first = self.value(lines.start, depths.start) * dtype.size();
                 let src = bytes.as_ptr().wrapping_add(first);
                 // SAFETY: by this function's contract.
-                unsafe { pack(src, self.stride, lines.len(), depths.len(), width, dst) }
+                unsafe { pack(src, self.stride, lines.len(), depths.len(), width, dst, distance) }
             }
             Stored::Blocks(matrix) => {
                 // Whole panels, so that each lies where it would without the cut.
                 let step = if self.layout == Layout::Lines { width } else { (ACROSS / width).max(1) * width };
                 for first in lines.clone().step_by(step) {
                     let part = first..(first + step).min(lines.end);
-                    let to = dst.wrapping_add((first - lines.start) * depths.len());
+                    let to = dst.wrapping_add((first - lines.start) / width * distance);
                     // SAFETY: by this function's contract.
-                    unsafe { pack_unpacked(kernel, matrix, self.layout, part, depths, width, to) };
+                    unsafe { pack_unpacked(kernel, matrix, self.layout, part, depths, width, to, distance) };
                 }
             }
         }
@@ -58,6 +59,7 @@ unsafe fn pack_unpacked(
     depths: &Range<usize>,
     width: usize,
     dst: *mut f32,
+    distance: usize,
 ) {
     let typed = kernel.typed(Dtype::F32);
     let (rows, cols, pack) = match layout {
@@ -67,7 +69,7 @@ unsafe fn pack_unpacked(
     with_buffer(rows.len() * cols.len(), |values| {
         unpack(matrix, rows, &cols, values);
         // SAFETY: the values are those of the lines and depths; the rest by this function's contract.
-        unsafe { pack(values.as_ptr().cast(), cols.len(), lines.len(), depths.len(), width, dst) }
+        unsafe { pack(values.as_ptr().cast(), cols.len(), lines.len(), depths.len(), width, dst, distance) }
     });
 }
 

@@ -17,6 +17,8 @@ pub trait Simd: Copy {
     /// Accumulators of a tile of dot products: `FEW · MANY`.
     const FEW: usize;
     const MANY: usize;
+    /// Values of packed panels that half a second-level cache holds, where this is the widest instruction set.
+    const OWN: usize;
     type V: Copy;
 
     unsafe fn zero() -> Self::V;
@@ -101,6 +103,7 @@ impl Simd for Portable {
     const MR: usize = 4;
     const FEW: usize = 2;
     const MANY: usize = 2;
+    const OWN: usize = 1 << 16;
     type V = [f32; 4];
 
     #[inline(always)]

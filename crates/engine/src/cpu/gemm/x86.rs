@@ -11,6 +11,7 @@ impl Simd for Avx2 {
     const MR: usize = 6;
     const FEW: usize = 4;
     const MANY: usize = 2;
+    const OWN: usize = 1 << 16;
     type V = __m256;
 
     #[inline(always)]
@@ -94,6 +95,7 @@ impl Simd for Avx512 {
     const MR: usize = 14;
     const FEW: usize = 8;
     const MANY: usize = 3;
+    const OWN: usize = 1 << 17;
     type V = __m512;
 
     #[inline(always)]

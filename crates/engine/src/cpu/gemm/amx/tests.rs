@@ -34,7 +34,7 @@ struct Shape {
 fn plain<'a>(shape: Shape, a: &'a [f32], b: Operand<'a>) -> Product<'a> {
     let Shape { m, n, k } = shape;
     let a = Operand::new(a, Layout::Lines, k);
-    Product { m, n, k, alpha: 1.0, a, b, to: Out::Set, parallel: true }
+    Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true }
 }
 
 /// The product by tiles, whether or not it pays.
