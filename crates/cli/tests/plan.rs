@@ -106,17 +106,32 @@ fn the_memory_is_as_planned() {
 #[test]
 fn a_limit_is_kept_to_by_computing_blocks_again_and_changes_no_byte() {
     let place = Place::new();
-    let free = place.plan(&[]);
+    let cutoff = ["--micro-batch-tokens", "512"];
+    let free = place.plan(&cutoff);
     assert_eq!(free["recompute"], 0);
     let total = free["memory"]["total"].as_u64().unwrap();
     let limit = (total - free["memory"]["activations"].as_u64().unwrap() / 2).to_string();
-    let bound = place.plan(&["--memory", &limit]);
+    let limited = [&cutoff[..], &["--memory", &limit]].concat();
+    let bound = place.plan(&limited);
     assert!(bound["recompute"].as_u64().unwrap() > 1, "{bound}");
     assert_eq!(bound["micro_batch_tokens"], free["micro_batch_tokens"]);
-    place.train("free", &[]);
-    let run = place.train("bound", &["--memory", &limit]);
+    place.train("free", &cutoff);
+    let run = place.train("bound", &limited);
     assert!(run["peak_rss_bytes"].as_u64().unwrap() < total, "{run}");
     assert_eq!(place.adapter("free"), place.adapter("bound"));
+}
+
+#[test]
+fn micro_batches_are_longer_than_the_cutoff_where_that_costs_little() {
+    let place = Place::new();
+    let (free, cutoff) = (place.plan(&[]), place.plan(&["--micro-batch-tokens", "512"]));
+    let total = |plan: &Value| plan["memory"]["total"].as_u64().unwrap();
+    assert_eq!(free["micro_batch_tokens"], 1024, "a small model: twice the cutoff");
+    assert!(total(&free) > total(&cutoff) && total(&free) < total(&cutoff) + (160 << 20));
+    // What it costs is the first that a limit takes back: no block is computed again for it.
+    let bound = place.plan(&["--memory", &(total(&free) - 1).to_string()]);
+    assert_eq!((&bound["micro_batch_tokens"], &bound["recompute"]), (&Value::from(512), &Value::from(0)));
+    assert_eq!(bound["memory"]["activations"], cutoff["memory"]["activations"]);
 }
 
 #[test]

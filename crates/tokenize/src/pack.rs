@@ -142,7 +142,8 @@ fn best_fit(
             others.append(&mut with_prefix);
             present = share;
         }
-        let tightest = |places: &BTreeSet<(usize, usize)>, rows: usize| places.range((rows, 0)..).next().copied();
+        let tightest =
+            |places: &BTreeSet<(usize, usize)>, rows: usize| places.range((rows, 0)..).next().copied();
         let rest = lengths[example] - share.len;
         let (place, rows) = match tightest(&with_prefix, rest) {
             Some(place) => (Some(place), rest),

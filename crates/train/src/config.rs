@@ -24,8 +24,9 @@ pub struct TrainConfig {
     /// Without it: `max_seq_length`, or up to twice that where it costs little ([`crate::fit`]). Lower it when memory
     /// is short.
     pub micro_batch_tokens: Option<usize>,
-    /// What the run may take at its peak, as `8GiB`. Where that is not enough, blocks are computed again in
-    /// the backward instead of kept (the same bits, up to a third slower), then micro-batches get smaller.
+    /// What the run may take at its peak, as `8GiB`. Where that is not enough, micro-batches hold `max_seq_length`, then
+    /// blocks are computed again in the backward instead of kept (the same bits, up to a third slower), then
+    /// micro-batches get smaller still.
     pub memory: Option<MemoryLimit>,
     /// Longest example in tokens. Without it: 512, or the model's own limit where that is lower.
     pub max_seq_length: Option<usize>,

@@ -272,7 +272,8 @@ pub fn fit(
     let bounds = [resources.limit.map(|limit| limit.0), resources.available];
     let limit = bounds.into_iter().flatten().min().unwrap_or(u64::MAX);
     if config.micro_batch_tokens.is_none() {
-        config.micro_batch_tokens = Some(micro_batch_tokens(&config, max_seq_length, data, footprint, limit)?);
+        config.micro_batch_tokens =
+            Some(micro_batch_tokens(&config, max_seq_length, data, footprint, limit)?);
     }
     loop {
         let plan = TrainPlan::new(&config, max_seq_length, data.train, data.validation.len())?;

@@ -188,12 +188,12 @@ struct ScheduleArgs {
     /// Examples of one optimizer step, instead
     #[arg(long, value_name = "N")]
     step_examples: Option<usize>,
-    /// Tokens that go through the model together: less needs less memory [default: the longest example
-    /// that is taken, or up to twice that where it costs at most 160 MiB]
+    /// Tokens that go through the model together: less needs less memory [default: what --max-seq-length is, or up
+    /// to twice that where it costs at most 160 MiB]
     #[arg(long, value_name = "N")]
     micro_batch_tokens: Option<usize>,
-    /// What the run may take at its peak, as 8GiB: blocks are computed again and micro-batches made
-    /// smaller as far as that needs it
+    /// What the run may take at its peak, as 8GiB: micro-batches hold the longest example and no more, blocks are
+    /// computed again, micro-batches get smaller still, as far as that needs it
     #[arg(long, value_name = "BYTES")]
     memory: Option<MemoryLimit>,
     /// Compute the beginning that examples have in common once per example, not once per micro-batch

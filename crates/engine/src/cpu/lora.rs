@@ -8,14 +8,15 @@
 //!
 //! Legend: T rows · I inputs · O outputs · R rank · S the sum of the ranks. All in f32 and row-major.
 
-use super::CpuBackend;
 use super::attention::product::{COLUMNS, Rows, Strided, product};
 use super::attention::{cut, with_scratch};
 use super::gemm::kernel::{Kernel, Tile};
 use super::gemm::{A, B, gemm_with, goes_with};
 use super::parallel::{SharedMut, for_each};
+use super::profile::Part;
+use super::{CpuBackend, straight, transposed};
 use crate::Dtype;
-use crate::backend::Out;
+use crate::backend::{Backend, Dims, Mat, Out};
 use crate::lora::{LoraBackward, LoraIn, LoraOut};
 
 /// Rows of a task of a sweep over rows.
@@ -38,6 +39,94 @@ pub fn scratch_bytes(inputs: usize, branches: impl IntoIterator<Item = (usize, u
     let add = |(a, b): (usize, usize), (rank, outputs)| (a + rank * inputs, b + rank * outputs);
     let (a, b) = branches.into_iter().fold((0, 0), add);
     size_of::<f32>() * a.max(b)
+}
+
+/// [`Backend::linear_lora`]: in one product where that goes a way which can.
+pub fn weight_and_branch(
+    backend: &CpuBackend,
+    x: &Vec<f32>,
+    w: Mat<CpuBackend>,
+    dims: Dims,
+    branch: &LoraOut<CpuBackend>,
+    to: Out,
+    y: &mut Vec<f32>,
+) {
+    let Dims { rows, inputs, outputs } = dims;
+    let shape = (rows, outputs, inputs);
+    let in_panels = matches!(w, Mat::Frozen(w) if w.panels().is_some());
+    if !in_panels && serves(rows, 0, [outputs]) && goes_with(shape, transposed(w), branch.rank) {
+        backend.timed(Part::Products, rows * (inputs + branch.rank) * outputs, || {
+            forward_with(shape, x, transposed(w), branch, to, y);
+        });
+    } else {
+        backend.linear(x, w, dims, 1.0, to, y);
+        backend.lora_out(rows, branch, y);
+    }
+}
+
+/// [`Backend::lora_backward`]: du, then the products of the weights with du A beside the last of them, then the
+/// gradients of A and B.
+pub fn backward(
+    backend: &CpuBackend,
+    x: &Vec<f32>,
+    rows: usize,
+    inputs: usize,
+    branches: &mut [LoraBackward<CpuBackend>],
+    du: &mut Vec<f32>,
+    dx: Option<(Out, &mut Vec<f32>)>,
+) {
+    let into: usize = branches.iter().map(|b| rows * b.rank * inputs).sum();
+    let out_of: usize = branches.iter().map(|b| rows * b.rank * b.outputs).sum();
+    let served = serves(rows, inputs, branches.iter().map(|b| b.outputs));
+    if served {
+        backend.timed(Part::Lora, out_of, || backward_out(rows, branches, du));
+    }
+    let dx = dx.and_then(|(to, dx)| {
+        let (to, together) =
+            weights_backward(backend, rows, inputs, branches, served.then_some(&**du), to, dx);
+        (!together).then_some((to, dx))
+    });
+    if !served {
+        return backend.timed(Part::Lora, 2 * (into + out_of), || {
+            crate::lora::lora_backward(&CpuBackend::new(), x, rows, inputs, branches, du, dx);
+        });
+    }
+    if let Some((to, dx)) = dx {
+        backend.timed(Part::Lora, into, || backward_in(rows, inputs, branches, du, to, dx));
+    }
+    backend.timed(Part::Lora, into + out_of, || backward_weights(x, rows, inputs, branches, du));
+}
+
+/// dx (+)= Σ dy W of the branches that have a weight beside them, which is taken from them, and du A with the last, if
+/// `du` is there and it can; how the next goes to dx, and whether du A is in it.
+fn weights_backward(
+    backend: &CpuBackend,
+    rows: usize,
+    inputs: usize,
+    branches: &mut [LoraBackward<CpuBackend>],
+    du: Option<&[f32]>,
+    mut to: Out,
+    dx: &mut Vec<f32>,
+) -> (Out, bool) {
+    let ranks: usize = branches.iter().map(|b| b.rank).sum();
+    let last = branches.iter().rposition(|b| b.w.is_some());
+    let mut together = false;
+    for i in 0..branches.len() {
+        let LoraBackward { dy, outputs, .. } = branches[i];
+        let Some(w) = branches[i].w.take() else { continue };
+        let shape = (rows, inputs, outputs);
+        match du.filter(|_| Some(i) == last && goes_with(shape, straight(w), ranks)) {
+            Some(du) => {
+                together = true;
+                backend.timed(Part::Products, rows * inputs * (outputs + ranks), || {
+                    backward_with(shape, dy, straight(w), branches, du, to, dx);
+                });
+            }
+            None => backend.linear_backward_input(dy, w, Dims { rows, inputs, outputs }, 1.0, to, dx),
+        }
+        to = Out::Add;
+    }
+    (to, together)
 }
 
 /// Sets `u [T, R]` of every branch to x Aᵀ.
@@ -68,29 +157,24 @@ pub fn forward_out(rows: usize, branch: &LoraOut<CpuBackend>, y: &mut [f32]) {
     });
 }
 
-/// y (+)= x Wᵀ + s · u Bᵀ for `product`'s shape (T, O, I) and operands, in one product; `false`: nothing was done.
-pub fn forward_with(
-    (rows, outputs, inputs): (usize, usize, usize),
+/// `y [T, O]` (+)= x Wᵀ + s · u Bᵀ in one product; `shape` is (T, O, I).
+fn forward_with(
+    shape: (usize, usize, usize),
     x: &[f32],
     w: B<'_>,
     branch: &LoraOut<CpuBackend>,
     to: Out,
     y: &mut [f32],
-) -> bool {
-    let (rank, scaling) = (branch.rank, branch.scaling as f32);
-    if !goes_with((rows, outputs, inputs), w) {
-        return false;
-    }
-    with_scratch(rank * outputs, |b| {
+) {
+    let scaling = branch.scaling as f32;
+    with_scratch(branch.rank * branch.outputs, |b| {
         b.iter_mut().zip(branch.b).for_each(|(to, b)| *to = scaling * b);
-        let beside = (A::Rows(branch.u), B::Transposed(b));
-        gemm_with(y, (rows, outputs, inputs), (A::Rows(x), w), rank, beside, to);
+        gemm_with(y, shape, (A::Rows(x), w), branch.rank, (A::Rows(branch.u), B::Transposed(b)), to);
     });
-    true
 }
 
 /// du = s · dy B of all branches, side by side: `du [T, S]`.
-pub fn backward_out(rows: usize, branches: &[LoraBackward<CpuBackend>], du: &mut [f32]) {
+fn backward_out(rows: usize, branches: &[LoraBackward<CpuBackend>], du: &mut [f32]) {
     let sum: usize = branches.iter().map(|b| b.rank).sum();
     let outputs = branches.iter().map(|b| b.outputs).sum::<usize>();
     let scratch = branches.iter().map(|b| b.rank * b.outputs).sum();
@@ -117,11 +201,7 @@ pub fn backward_out(rows: usize, branches: &[LoraBackward<CpuBackend>], du: &mut
 }
 
 /// Run `f` on the A matrices of all branches, one below the other: `[S, I]`.
-fn with_stacked<R>(
-    inputs: usize,
-    branches: &[LoraBackward<CpuBackend>],
-    f: impl FnOnce(&[f32]) -> R,
-) -> R {
+fn with_stacked<R>(inputs: usize, branches: &[LoraBackward<CpuBackend>], f: impl FnOnce(&[f32]) -> R) -> R {
     if let [branch] = branches {
         return f(&branch.a[..branch.rank * inputs]);
     }
@@ -134,27 +214,24 @@ fn with_stacked<R>(
     })
 }
 
-/// dx (+)= dy W + du A, with the last of the branches' weights, in one product; `false`: nothing was done.
-pub fn backward_with(
-    rows: usize,
-    inputs: usize,
-    (dy, w, outputs): (&[f32], B<'_>, usize),
+/// `dx [T, I]` (+)= dy W + du A in one product, of one branch's weight and all branches' A; `shape` is (T, I, O).
+fn backward_with(
+    shape: (usize, usize, usize),
+    dy: &[f32],
+    w: B<'_>,
     branches: &[LoraBackward<CpuBackend>],
     du: &[f32],
     to: Out,
     dx: &mut [f32],
-) -> bool {
-    let shape = (rows, inputs, outputs);
-    let sum = branches.iter().map(|b| b.rank).sum();
-    goes_with(shape, w)
-        && with_stacked(inputs, branches, |stacked| {
-            gemm_with(dx, shape, (A::Rows(dy), w), sum, (A::Rows(du), B::Rows(stacked)), to);
-            true
-        })
+) {
+    let ranks = branches.iter().map(|b| b.rank).sum();
+    with_stacked(shape.1, branches, |stacked| {
+        gemm_with(dx, shape, (A::Rows(dy), w), ranks, (A::Rows(du), B::Rows(stacked)), to);
+    });
 }
 
 /// dx (+)= du A of all branches.
-pub fn backward_in(
+fn backward_in(
     rows: usize,
     inputs: usize,
     branches: &[LoraBackward<CpuBackend>],
@@ -176,7 +253,7 @@ pub fn backward_in(
 }
 
 /// dB += s · dyᵀ u and dA += duᵀ x, in strips of columns of dy and of x.
-pub fn backward_weights(
+fn backward_weights(
     x: &[f32],
     rows: usize,
     inputs: usize,

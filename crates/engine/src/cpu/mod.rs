@@ -346,17 +346,7 @@ impl Backend for CpuBackend {
         to: Out,
         y: &mut Buffer,
     ) {
-        let Dims { rows, inputs, outputs } = dims;
-        let in_panels = matches!(w, Mat::Frozen(w) if w.panels().is_some());
-        let together = !in_panels
-            && lora::serves(rows, 0, [outputs])
-            && self.timed(Part::Products, rows * (inputs + branch.rank) * outputs, || {
-                lora::forward_with((rows, outputs, inputs), x, transposed(w), branch, to, y)
-            });
-        if !together {
-            self.linear(x, w, dims, 1.0, to, y);
-            self.lora_out(rows, branch, y);
-        }
+        lora::weight_and_branch(self, x, w, dims, branch, to, y);
     }
 
     fn lora_backward(
@@ -368,43 +358,7 @@ impl Backend for CpuBackend {
         du: &mut Buffer,
         dx: Option<(Out, &mut Buffer)>,
     ) {
-        let into: usize = branches.iter().map(|b| rows * b.rank * inputs).sum();
-        let out_of: usize = branches.iter().map(|b| rows * b.rank * b.outputs).sum();
-        let served = lora::serves(rows, inputs, branches.iter().map(|b| b.outputs));
-        if served {
-            self.timed(Part::Lora, out_of, || lora::backward_out(rows, branches, du));
-        }
-        let mut rest = None;
-        if let Some((mut to, dx)) = dx {
-            let mut together = false;
-            let last = branches.iter().rposition(|b| b.w.is_some());
-            for i in 0..branches.len() {
-                let LoraBackward { dy, outputs, .. } = branches[i];
-                let Some(w) = branches[i].w.take() else { continue };
-                together = served && Some(i) == last && {
-                    let work = rows * inputs * outputs + into;
-                    let through = (&dy[..], straight(w), outputs);
-                    self.timed(Part::Products, work, || {
-                        lora::backward_with(rows, inputs, through, branches, du, to, dx)
-                    })
-                };
-                if !together {
-                    self.linear_backward_input(dy, w, Dims { rows, inputs, outputs }, 1.0, to, dx);
-                }
-                to = Out::Add;
-            }
-            rest = (!together).then_some((to, dx));
-        }
-        if !served {
-            let work = 2 * (into + out_of);
-            return self.timed(Part::Lora, work, || {
-                crate::lora::lora_backward(&Self::new(), x, rows, inputs, branches, du, rest);
-            });
-        }
-        if let Some((to, dx)) = rest {
-            self.timed(Part::Lora, into, || lora::backward_in(rows, inputs, branches, du, to, dx));
-        }
-        self.timed(Part::Lora, into + out_of, || lora::backward_weights(x, rows, inputs, branches, du));
+        lora::backward(self, x, rows, inputs, branches, du, dx);
     }
 
     fn lora_scratch(rows: usize, ranks: &[usize]) -> usize {

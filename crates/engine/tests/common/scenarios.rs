@@ -182,7 +182,8 @@ impl<B: Backend> Scenario<'_, B> {
             let ranks: Vec<usize> = shapes.iter().map(|s| s.0).collect();
             // Through the branches alone, through all weights, through all but the last.
             let ways = [(Some(Out::Set), 0), (Some(Out::Add), 0), (None, 0), (None, 9)].into_iter();
-            let ways = ways.chain([(Some(Out::Set), 9), (Some(Out::Add), 9), (Some(Out::Set), shapes.len() - 1)]);
+            let ways =
+                ways.chain([(Some(Out::Set), 9), (Some(Out::Add), 9), (Some(Out::Set), shapes.len() - 1)]);
             for (to, weighted) in ways {
                 let mut du = self.b.upload(&vec![7.0; B::lora_scratch(rows, &ranks)]);
                 let mut dx = self.upload(rows * inputs);

@@ -99,7 +99,8 @@ impl<'a> Plan<'a> {
         let beside = p.beside.as_ref();
         let rows = Side { operand: &p.a, beside: beside.map(|b| &b.a), lines: p.m, width: kernel.mr };
         let cols = Side { operand: &p.b, beside: beside.map(|b| &b.b), lines: p.n, width: kernel.nr };
-        let in_place = p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS && beside.is_none();
+        let in_place =
+            p.b.layout == Layout::Depths && p.b.f32().is_some() && p.m <= IN_PLACE_ROWS && beside.is_none();
         // The longest task's time per depth, when the first side is cut.
         let cost = |own: &Side, common: &Side| {
             let (own, common) = (own.part(threads), common.padded());
@@ -203,7 +204,9 @@ impl Plan<'_> {
                     let width = nr.min(cols.end - j);
                     let stored = self.p.b.f32().filter(|_| self.in_place && width == nr);
                     let (b, b_stride) = match stored {
-                        Some(first) => (first.wrapping_add(self.p.b.value(j, block.depths.start)), self.p.b.stride),
+                        Some(first) => {
+                            (first.wrapping_add(self.p.b.value(j, block.depths.start)), self.p.b.stride)
+                        }
                         None => (b[(j - cols.start) * depth..].as_ptr(), nr),
                     };
                     let tile = Tile {

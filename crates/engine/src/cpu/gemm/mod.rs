@@ -78,11 +78,13 @@ pub fn gemm(c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, a: A<'_>, b
     product(Kernel::chosen(), c, n, Product { m, n, k, alpha, a, b, beside: None, to, parallel: true });
 }
 
-/// Whether a product with such a B takes another of less depth along, see [`gemm_with`]: by shape and storage.
-pub fn goes_with((m, n, k): (usize, usize, usize), b: B<'_>) -> bool {
+/// Whether a product with such a B takes another of `few` depths along, see [`gemm_with`]: by shape and storage.
+pub fn goes_with((m, n, k): (usize, usize, usize), b: B<'_>, few: usize) -> bool {
+    /// Depths of another that a block has room for in the caches.
+    const MOST: usize = 256;
     let (a, b) = (Operand::new(&[], Layout::Lines, k), right(b, n, k));
     let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
-    k > 0 && m > blocked::IN_PLACE_ROWS && way(Kernel::chosen(), &p) == Way::Blocked
+    k > 0 && few <= MOST && m > blocked::IN_PLACE_ROWS && way(Kernel::chosen(), &p) == Way::Blocked
 }
 
 /// `C[m, n] (+)= A[m, k] · B[k, n] + A'[m, few] · B'[few, n]` in one pass over C, where [`goes_with`] says so.
@@ -97,7 +99,7 @@ pub fn gemm_with(
     (beside_a, beside_b): (A<'_>, B<'_>),
     to: Out,
 ) {
-    assert!(goes_with((m, n, k), b), "[{m}, {n}, {k}] takes no other product along");
+    assert!(goes_with((m, n, k), b, few), "[{m}, {n}, {k}] takes no product of {few} depths along");
     let beside = Beside { depth: few, a: left(beside_a, m, few), b: right(beside_b, n, few) };
     let (a, b) = (left(a, m, k), right(b, n, k));
     let p = Product { m, n, k, alpha: 1.0, a, b, beside: Some(beside), to, parallel: true };

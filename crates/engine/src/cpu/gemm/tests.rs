@@ -212,14 +212,19 @@ fn half_precision_operands_equal_their_f32_values_to_the_bit() {
 #[test]
 fn a_product_takes_another_along() {
     let formats = [Format::Plain(Dtype::F32), Format::Plain(Dtype::BF16), BlockType::Nf4.into()];
-    for (i, shape) in [(40, 64, 64), (70, 128, 448), (131, 320, 704), (300, 256, 1216)].into_iter().enumerate() {
+    for (i, shape) in
+        [(40, 64, 64), (70, 128, 448), (131, 320, 704), (300, 256, 1216)].into_iter().enumerate()
+    {
         let (m, n, k) = shape;
-        for (b_layout, few) in [(Layout::Lines, 8), (Layout::Depths, 24), (Layout::Lines, 1), (Layout::Depths, 5)] {
+        for (b_layout, few) in
+            [(Layout::Lines, 8), (Layout::Depths, 24), (Layout::Lines, 1), (Layout::Depths, 5)]
+        {
             let to = if i % 2 == 0 { Out::Set } else { Out::Add };
             let case = Case::new(shape, Layout::Lines, b_layout, formats[(i + few) % 3], to);
             let (a, b) = (noise(m * few, 4), noise(few * n, 5));
             let b_stride = if b_layout == Layout::Lines { few } else { n };
-            let b_at = |p: usize, j: usize| b[if b_layout == Layout::Lines { j * few + p } else { p * n + j }];
+            let b_at =
+                |p: usize, j: usize| b[if b_layout == Layout::Lines { j * few + p } else { p * n + j }];
             // An AMX kernel would go another way.
             for kernel in Kernel::available().into_iter().filter(|kernel| !kernel.tiles) {
                 let run = |threads: usize| {
@@ -228,7 +233,8 @@ fn a_product_takes_another_along() {
                         a: Operand::new(&a, Layout::Lines, few),
                         b: Operand::new(&b, b_layout, b_stride),
                     };
-                    let (a, b) = (Operand::new(&case.a, Layout::Lines, k), Operand::frozen(&case.b, b_layout));
+                    let (a, b) =
+                        (Operand::new(&case.a, Layout::Lines, k), Operand::frozen(&case.b, b_layout));
                     let p = Product { m, n, k, alpha: 1.0, a, b, beside: Some(beside), to, parallel: true };
                     let mut c = case.c.clone();
                     pool(threads).install(|| product(kernel, &mut c, n, p));
@@ -243,7 +249,12 @@ fn a_product_takes_another_along() {
                     let want = old + alone + terms.clone().sum::<f64>();
                     let scale = case.scale[at] + terms.map(f64::abs).sum::<f64>();
                     let error = (f64::from(c[at]) - want).abs() / scale;
-                    assert!(error < 1e-6, "{} {shape:?} + {few}: ({i}, {j}) is {}, not {want}", kernel.name, c[at]);
+                    assert!(
+                        error < 1e-6,
+                        "{} {shape:?} + {few}: ({i}, {j}) is {}, not {want}",
+                        kernel.name,
+                        c[at]
+                    );
                 }
                 assert!([1, 6].iter().all(|&threads| run(threads) == c), "{} {shape:?} + {few}", kernel.name);
             }
@@ -292,7 +303,8 @@ fn from_steady_rows_on_a_row_is_the_same_bits_whatever_their_number() {
                     let run = |m: usize| {
                         let (a, b) =
                             (Operand::new(&a[..m * k], Layout::Lines, k), Operand::frozen(&b, b_layout));
-                        let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
+                        let p =
+                            Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
                         let mut c = vec![0.0; m * n];
                         pool.install(|| product(kernel, &mut c, n, p));
                         c

@@ -213,7 +213,15 @@ impl F32Rows {
             let from = x[block.start..].as_ptr().cast();
             // SAFETY: all rows of these depths exist, and there is room for their panels.
             unsafe {
-                (kernel.typed(Dtype::F32).pack_lines)(from, cols, self.rows, block.len(), kernel.mr, to, kernel.mr * block.len());
+                (kernel.typed(Dtype::F32).pack_lines)(
+                    from,
+                    cols,
+                    self.rows,
+                    block.len(),
+                    kernel.mr,
+                    to,
+                    kernel.mr * block.len(),
+                );
             }
         }
     }
