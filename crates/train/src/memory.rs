@@ -302,7 +302,8 @@ pub fn fit(
     }
 }
 
-/// Tokens of a micro-batch: the cutoff, and as many more, up to twice that, as take [`LARGER_MICRO_BATCHES`].
+/// Tokens of a micro-batch: the cutoff, and as many more, up to twice that, as take [`LARGER_MICRO_BATCHES`]; fewer than an
+/// eighth more are not worth having.
 fn micro_batch_tokens(
     config: &TrainConfig,
     cutoff: usize,
@@ -318,6 +319,51 @@ fn micro_batch_tokens(
     let (least, twice) = (total(cutoff)?, total(2 * cutoff)?);
     // Nearly linear between the two.
     let share = LARGER_MICRO_BATCHES as f64 / twice.saturating_sub(least).max(1) as f64;
-    let tokens = cutoff + (cutoff as f64 * share.min(1.0)) as usize / 16 * 16;
-    Ok(if total(tokens)? <= limit { tokens } else { cutoff })
+    let more = (cutoff as f64 * share.min(1.0)) as usize / 16 * 16;
+    let worth = 8 * more >= cutoff && total(cutoff + more)? <= limit;
+    Ok(if worth { cutoff + more } else { cutoff })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tolmach_model::{LoraConfig, Rope, RopeScaling};
+
+    #[test]
+    fn a_large_model_takes_the_cutoff_a_small_one_twice_that() {
+        let config = |hidden_size: usize, num_hidden_layers: usize| Config {
+            hidden_size,
+            intermediate_size: 5 * hidden_size / 2,
+            num_hidden_layers,
+            num_attention_heads: hidden_size / 64,
+            num_key_value_heads: hidden_size / 64,
+            head_dim: 64,
+            vocab_size: 32_000,
+            max_position_embeddings: 2048,
+            rms_norm_eps: 1e-5,
+            tie_word_embeddings: false,
+            rope: Rope { theta: 10_000.0, scaling: RopeScaling::None },
+        };
+        let example = |i: u32| TokenExample {
+            id: None,
+            input_ids: (i..i + 200).collect(),
+            labels: (0..200).map(|t| if t < 100 { -100 } else { t }).collect(),
+        };
+        let train: Vec<TokenExample> = (0..60).map(example).collect();
+        let (lora, data) = (LoraConfig::of_rank(8), Data { train: &train, validation: &[] });
+        let tokens = |model: &Config, limit: Option<u64>| {
+            let shape = Shape { config: model, trained: Trained::Lora(&lora) };
+            let base = BaseWeights::mapped(&shape, |_| Ok::<_, Error>(Dtype::BF16)).unwrap();
+            let footprint = Footprint { shape, base, program: 0, threads: 2 };
+            let resources = Resources { limit: limit.map(MemoryLimit), available: None };
+            fit(&TrainConfig::default(), 512, &data, &footprint, resources).unwrap()
+        };
+        assert_eq!(tokens(&config(3200, 26), None).plan.micro_batch_tokens, 512);
+        let small = tokens(&config(256, 6), None);
+        assert_eq!(small.plan.micro_batch_tokens, 1024);
+        let within = tokens(&config(256, 6), Some(small.memory.total() - 1));
+        assert_eq!((within.plan.micro_batch_tokens, within.recompute), (512, 0));
+        let between = tokens(&config(576, 30), None).plan.micro_batch_tokens;
+        assert!((576..1024).contains(&between), "{between}");
+    }
 }
