@@ -30,10 +30,9 @@ pub fn dots(kernel: &Kernel, out: Output, p: &Product<'_>) {
     with_buffer(p.m * p.k, |few| {
         // One panel as wide as k, with lines and depths in each other's place, is the lines themselves.
         let layout = if p.a.layout == Layout::Lines { Layout::Depths } else { Layout::Lines };
+        let (lines, to) = (Operand { layout, ..p.a }, few.as_mut_ptr());
         // SAFETY: all lines, all depths, and room for them.
-        unsafe {
-            Operand { layout, ..p.a }.pack(kernel, 0..p.k, &(0..p.m), p.k, few.as_mut_ptr(), p.k * p.m)
-        };
+        unsafe { lines.pack(kernel, 0..p.k, &(0..p.m), p.k, to, p.k * p.m) };
         dots_with(kernel, out, p, few.as_ptr(), p.k);
     });
 }
