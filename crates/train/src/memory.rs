@@ -255,7 +255,8 @@ pub struct Resources {
 
 /// The plan of a run that fits: everything is kept if that fits, else some blocks are computed again, else all,
 /// else, only where the user set a limit, the micro-batches get smaller (a step stays the same). Where the configuration
-/// leaves it open they hold the cutoff, or up to twice that while it costs little and everything is kept.
+/// leaves it open they hold the cutoff, or up to twice that while it costs little and everything is kept within the user's
+/// limit. What the machine has at the moment has no say in that: a run must be resumed with the same micro-batches.
 ///
 /// # Errors
 /// Those of [`TrainPlan::new`]; the least that would do is still above the limit, or what cannot be mapped is
@@ -271,7 +272,9 @@ pub fn fit(
     let longest = data.train.iter().map(TokenExample::len).max().unwrap_or(0);
     let bounds = [resources.limit.map(|limit| limit.0), resources.available];
     let limit = bounds.into_iter().flatten().min().unwrap_or(u64::MAX);
-    if config.micro_batch_tokens.is_none() {
+    let open = config.micro_batch_tokens.is_none();
+    if open {
+        let limit = resources.limit.map_or(u64::MAX, |limit| limit.0);
         config.micro_batch_tokens =
             Some(micro_batch_tokens(&config, max_seq_length, data, footprint, limit)?);
     }
@@ -289,6 +292,10 @@ pub fn fit(
         let asked = resources.limit.is_some_and(|asked| memory.total() > asked.0);
         if !asked && memory.total() - memory.mapped <= limit {
             return Ok(Fitted { plan, recompute, memory }); // mapped weights give way
+        }
+        if open && plan.micro_batch_tokens > max_seq_length {
+            config.micro_batch_tokens = Some(max_seq_length); // sooner than refuse
+            continue;
         }
         if !asked || plan.micro_batch_tokens <= longest {
             return Err(Error::Memory {
@@ -317,8 +324,11 @@ fn micro_batch_tokens(
         Ok(footprint.memory(&plan, data, 0).total())
     };
     let (least, twice) = (total(cutoff)?, total(2 * cutoff)?);
+    if twice <= least {
+        return Ok(cutoff); // no micro-batch would be any longer
+    }
     // Nearly linear between the two.
-    let share = LARGER_MICRO_BATCHES as f64 / twice.saturating_sub(least).max(1) as f64;
+    let share = LARGER_MICRO_BATCHES as f64 / (twice - least) as f64;
     let more = (cutoff as f64 * share.min(1.0)) as usize / 16 * 16;
     let worth = 8 * more >= cutoff && total(cutoff + more)? <= limit;
     Ok(if worth { cutoff + more } else { cutoff })
@@ -351,19 +361,22 @@ mod tests {
         };
         let train: Vec<TokenExample> = (0..60).map(example).collect();
         let (lora, data) = (LoraConfig::of_rank(8), Data { train: &train, validation: &[] });
-        let tokens = |model: &Config, limit: Option<u64>| {
+        let tokens = |model: &Config, limit: Option<u64>, available: Option<u64>| {
             let shape = Shape { config: model, trained: Trained::Lora(&lora) };
             let base = BaseWeights::mapped(&shape, |_| Ok::<_, Error>(Dtype::BF16)).unwrap();
             let footprint = Footprint { shape, base, program: 0, threads: 2 };
-            let resources = Resources { limit: limit.map(MemoryLimit), available: None };
+            let resources = Resources { limit: limit.map(MemoryLimit), available };
             fit(&TrainConfig::default(), 512, &data, &footprint, resources).unwrap()
         };
-        assert_eq!(tokens(&config(3200, 26), None).plan.micro_batch_tokens, 512);
-        let small = tokens(&config(256, 6), None);
+        assert_eq!(tokens(&config(3200, 26), None, None).plan.micro_batch_tokens, 512);
+        let small = tokens(&config(256, 6), None, None);
         assert_eq!(small.plan.micro_batch_tokens, 1024);
-        let within = tokens(&config(256, 6), Some(small.memory.total() - 1));
+        let within = tokens(&config(256, 6), Some(small.memory.total() - 1), None);
         assert_eq!((within.plan.micro_batch_tokens, within.recompute), (512, 0));
-        let between = tokens(&config(576, 30), None).plan.micro_batch_tokens;
+        // A busier machine computes blocks again: the same micro-batches, or the run could not be resumed.
+        let busy = tokens(&config(256, 6), None, Some(small.memory.total() - 1));
+        assert!(busy.recompute > 0 && busy.plan.micro_batch_tokens == 1024, "{busy:?}");
+        let between = tokens(&config(576, 30), None, None).plan.micro_batch_tokens;
         assert!((576..1024).contains(&between), "{between}");
     }
 }

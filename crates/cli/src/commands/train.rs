@@ -192,7 +192,7 @@ struct ScheduleArgs {
     /// to twice that where it costs at most 160 MiB]
     #[arg(long, value_name = "N")]
     micro_batch_tokens: Option<usize>,
-    /// What the run may take at its peak, as 8GiB: micro-batches hold the longest example and no more, blocks are
+    /// What the run may take at its peak, as 8GiB: micro-batches hold --max-seq-length and no more, blocks are
     /// computed again, micro-batches get smaller still, as far as that needs it
     #[arg(long, value_name = "BYTES")]
     memory: Option<MemoryLimit>,

@@ -21,7 +21,7 @@ const PACKING: usize = 18;
 /// Values of the common operand that many threads pack at a time.
 const COMMON: usize = 1 << 18;
 /// Rows up to which rows of B that are f32 already are read in place.
-pub const IN_PLACE_ROWS: usize = 32;
+const IN_PLACE_ROWS: usize = 32;
 /// Depths in a block that is read in place: its rows are read as that many streams.
 const IN_PLACE_DEPTH: usize = 64;
 

@@ -84,7 +84,7 @@ pub fn goes_with((m, n, k): (usize, usize, usize), b: B<'_>, few: usize) -> bool
     const MOST: usize = 256;
     let (a, b) = (Operand::new(&[], Layout::Lines, k), right(b, n, k));
     let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
-    k > 0 && few <= MOST && m > blocked::IN_PLACE_ROWS && way(Kernel::chosen(), &p) == Way::Blocked
+    k > 0 && few <= MOST && way(Kernel::chosen(), &p) == Way::Blocked
 }
 
 /// `C[m, n] (+)= A[m, k] · B[k, n] + A'[m, few] · B'[few, n]` in one pass over C, where [`goes_with`] says so.
