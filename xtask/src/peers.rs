@@ -69,7 +69,7 @@ fn save_adapter(base: &Path, folder: &Path) -> Result<()> {
     model.add_lora(&lora, 1)?;
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for parameter in model.parameters_mut() {
-        for value in &mut parameter.value {
+        for value in parameter.value.iter_mut() {
             *value += NOISE * (rng.next_u32() as f32 / u32::MAX as f32 - 0.5);
         }
     }

@@ -152,6 +152,11 @@ pub trait Backend: Send + Sync {
     // ---- memory ----
 
     fn zeros(&self, len: usize) -> Self::Buffer;
+    /// Run `make`, which asks for buffers of `values` in all; they may lie in one piece of memory, which is given back
+    /// with the last of them.
+    fn together<R>(&self, _values: usize, make: impl FnOnce() -> R) -> R {
+        make()
+    }
     fn len(&self, buffer: &Self::Buffer) -> usize;
     fn upload(&self, values: &[f32]) -> Self::Buffer;
     /// The first `out.len()` elements.

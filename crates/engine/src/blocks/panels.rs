@@ -7,6 +7,9 @@
 //! Nothing is lost: [`Panels::row`] gives a row's blocks back byte by byte.
 
 use super::{BlockType, q6_k};
+use crate::cpu::simd::simd_fn;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -114,6 +117,28 @@ impl Panels {
         bytes
     }
 
+    /// `out[p · stride + i]` = row `16 · panel + i` at depth `depths.start + p`, to the bit what decoding a row gives.
+    ///
+    /// # Panics
+    /// The depths are no whole blocks, or `out` is too short.
+    pub fn unpack(&self, panel: usize, depths: &Range<usize>, out: &mut [f32], stride: usize) {
+        let numbers = self.block.numbers();
+        assert!(depths.start.is_multiple_of(numbers) && depths.end.is_multiple_of(numbers), "{depths:?}");
+        let (count, scales) = (self.layout.lines(), self.layout.scales());
+        for (i, block) in (depths.start / numbers..depths.end / numbers).enumerate() {
+            let at = panel * self.blocks + block;
+            let lines = &self.lines[at * count..][..count];
+            let scales = &self.scales[at * scales..][..scales];
+            let out = &mut out[i * numbers * stride..];
+            match self.block {
+                BlockType::Q8_0 => unpack_bytes(lines, scales, out, stride),
+                BlockType::Q4_0 => unpack_nibbles(lines, scales, out, stride),
+                BlockType::Q6K => unpack_sixes(lines, scales, out, stride),
+                BlockType::Q4K | BlockType::Nf4 => unreachable!("`Panels::new` makes none of these"),
+            }
+        }
+    }
+
     pub fn block(&self) -> BlockType {
         self.block
     }
@@ -128,6 +153,80 @@ impl Panels {
     /// Rows there is room for.
     pub fn padded_rows(&self) -> usize {
         self.scales.len() / self.layout.scales() / self.blocks.max(1) * COLUMNS
+    }
+}
+
+/// d of the 16 rows.
+#[inline(always)]
+fn scales_of(scales: &[u8]) -> [f32; COLUMNS] {
+    let halves: [f16; COLUMNS] =
+        std::array::from_fn(|i| f16::from_le_bytes([scales[SCALE * i], scales[SCALE * i + 1]]));
+    let mut d = [0.0; COLUMNS];
+    halves.convert_to_f32_slice(&mut d);
+    d
+}
+
+/// The four bytes of each row of a line, as one number: the lowest bits are the first depth's.
+#[inline(always)]
+fn quads(line: &Line) -> [u32; COLUMNS] {
+    let bytes = line.0.as_chunks::<QUAD>().0;
+    std::array::from_fn(|i| u32::from_le_bytes(bytes[i]))
+}
+
+/// A depth of 16 rows: `scale · (q − zero)`, where q is in the low bits of `numbers`, under this mask.
+#[inline(always)]
+fn put_depth(numbers: [u32; COLUMNS], mask: u32, zero: i32, scales: &[f32; COLUMNS], out: &mut [f32]) {
+    let out = out.first_chunk_mut::<COLUMNS>().expect("room for 16 rows");
+    for i in 0..COLUMNS {
+        out[i] = scales[i] * ((numbers[i] & mask) as i32 - zero) as f32;
+    }
+}
+
+simd_fn! {
+    fn unpack_bytes(lines: &[Line], scales: &[u8], out: &mut [f32], stride: usize) {
+        let d = scales_of(scales);
+        for (l, line) in lines.iter().enumerate() {
+            let q = quads(line);
+            for k in 0..QUAD {
+                put_depth(q.map(|q| q >> (8 * k)), 255, 128, &d, &mut out[(QUAD * l + k) * stride..]);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    fn unpack_nibbles(lines: &[Line], scales: &[u8], out: &mut [f32], stride: usize) {
+        let d = scales_of(scales);
+        for (l, line) in lines.iter().enumerate() {
+            let q = quads(line);
+            for k in 0..QUAD {
+                let (low, high) = (QUAD * l + k, QUAD * (lines.len() + l) + k);
+                put_depth(q.map(|q| q >> (8 * k)), 15, 8, &d, &mut out[low * stride..]);
+                put_depth(q.map(|q| q >> (8 * k + 4)), 15, 8, &d, &mut out[high * stride..]);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// A half of a block has 16 lines of low bits and 8 of high ones; see `q6_k`.
+    fn unpack_sixes(lines: &[Line], scales: &[u8], out: &mut [f32], stride: usize) {
+        let d = scales_of(scales);
+        for run in 0..8 {
+            let (half, k) = (run / 4, run % 4);
+            for line in 0..8 {
+                let groups = &scales[SCALES + (2 * run + line / 4) * COLUMNS..];
+                let scales: [f32; COLUMNS] = std::array::from_fn(|i| d[i] * f32::from(groups[i] as i8));
+                let low = quads(&lines[half * 16 + k % 2 * 8 + line]);
+                let high = quads(&lines[32 + half * 8 + line]);
+                for p in 0..QUAD {
+                    let q = std::array::from_fn(|i| {
+                        (low[i] >> (8 * p + k / 2 * 4) & 15) | (high[i] >> (8 * p + 2 * k) & 3) << 4
+                    });
+                    put_depth(q, 63, 32, &scales, &mut out[(32 * run + QUAD * line + p) * stride..]);
+                }
+            }
+        }
     }
 }
 
@@ -171,6 +270,33 @@ mod tests {
                 assert_eq!(panels.padded_rows(), rows.next_multiple_of(COLUMNS));
                 for (i, row) in bytes.chunks_exact(len / rows).enumerate() {
                     assert_eq!(panels.row(i), row, "{block}, row {i} of {rows}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_panel_unpacked_is_its_rows_decoded() {
+        let (rows, cols, stride) = (37, 768, 24);
+        for block in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q6K] {
+            let values: Vec<f32> = (0..rows * cols).map(|i| (i * 7919 % 1013) as f32 * 0.02 - 9.0).collect();
+            let bytes = block.encode_all(rows, cols, |row, out| {
+                out.copy_from_slice(&values[row * cols..][..cols]);
+            });
+            let mut decoded = vec![0.0; rows * cols];
+            block.decode(&bytes, &mut decoded);
+            let panels = Panels::new(block, rows, cols, &bytes).unwrap();
+            for panel in 0..rows.div_ceil(COLUMNS) {
+                for depths in [0..768, 256..512] {
+                    let mut out = vec![7.0; depths.len() * stride];
+                    panels.unpack(panel, &depths, &mut out, stride);
+                    for (p, line) in out.chunks_exact(stride).enumerate() {
+                        let want = |i: usize| decoded[(panel * COLUMNS + i) * cols + depths.start + p];
+                        for i in 0..COLUMNS.min(rows - panel * COLUMNS) {
+                            assert_eq!(line[i], want(i), "{block}, row {i} of panel {panel}, depth {p}");
+                        }
+                        assert!(line[COLUMNS..].iter().all(|v| *v == 7.0), "{block}: what is another's");
+                    }
                 }
             }
         }

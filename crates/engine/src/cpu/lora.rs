@@ -14,7 +14,7 @@ use super::gemm::kernel::{Kernel, Tile};
 use super::gemm::{A, B, gemm_with, goes_with};
 use super::parallel::{SharedMut, for_each};
 use super::profile::Part;
-use super::{CpuBackend, straight, transposed};
+use super::{Buffer, CpuBackend, quant, straight, transposed};
 use crate::Dtype;
 use crate::backend::{Backend, Dims, Mat, Out};
 use crate::lora::{LoraBackward, LoraIn, LoraOut};
@@ -44,17 +44,17 @@ pub fn scratch_bytes(inputs: usize, branches: impl IntoIterator<Item = (usize, u
 /// [`Backend::linear_lora`]: in one product where that goes a way which can.
 pub fn weight_and_branch(
     backend: &CpuBackend,
-    x: &Vec<f32>,
+    x: &Buffer,
     w: Mat<CpuBackend>,
     dims: Dims,
     branch: &LoraOut<CpuBackend>,
     to: Out,
-    y: &mut Vec<f32>,
+    y: &mut Buffer,
 ) {
     let Dims { rows, inputs, outputs } = dims;
     let shape = (rows, outputs, inputs);
-    let in_panels = matches!(w, Mat::Frozen(w) if w.panels().is_some());
-    if !in_panels && serves(rows, 0, [outputs]) && goes_with(shape, transposed(w), branch.rank) {
+    let int8 = matches!(w, Mat::Frozen(w) if w.panels().is_some()) && quant::serves(rows);
+    if !int8 && serves(rows, 0, [outputs]) && goes_with(shape, transposed(w), branch.rank) {
         backend.timed(Part::Products, rows * (inputs + branch.rank) * outputs, || {
             forward_with(shape, x, transposed(w), branch, to, y);
         });
@@ -68,12 +68,12 @@ pub fn weight_and_branch(
 /// gradients of A and B.
 pub fn backward(
     backend: &CpuBackend,
-    x: &Vec<f32>,
+    x: &Buffer,
     rows: usize,
     inputs: usize,
     branches: &mut [LoraBackward<CpuBackend>],
-    du: &mut Vec<f32>,
-    dx: Option<(Out, &mut Vec<f32>)>,
+    du: &mut Buffer,
+    dx: Option<(Out, &mut Buffer)>,
 ) {
     let into: usize = branches.iter().map(|b| rows * b.rank * inputs).sum();
     let out_of: usize = branches.iter().map(|b| rows * b.rank * b.outputs).sum();
@@ -106,7 +106,7 @@ fn weights_backward(
     branches: &mut [LoraBackward<CpuBackend>],
     du: Option<&[f32]>,
     mut to: Out,
-    dx: &mut Vec<f32>,
+    dx: &mut Buffer,
 ) -> (Out, bool) {
     let ranks: usize = branches.iter().map(|b| b.rank).sum();
     let last = branches.iter().rposition(|b| b.w.is_some());
@@ -168,7 +168,7 @@ fn forward_with(
 ) {
     let scaling = branch.scaling as f32;
     with_scratch(branch.rank * branch.outputs, |b| {
-        b.iter_mut().zip(branch.b).for_each(|(to, b)| *to = scaling * b);
+        b.iter_mut().zip(&**branch.b).for_each(|(to, b)| *to = scaling * b);
         gemm_with(y, shape, (A::Rows(x), w), branch.rank, (A::Rows(branch.u), B::Transposed(b)), to);
     });
 }

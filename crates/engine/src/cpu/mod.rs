@@ -6,6 +6,7 @@
 //! Run training inside the pool (`pool.install`): from outside, each operation waits for it.
 
 mod attention;
+mod buffer;
 mod dora;
 pub mod gemm;
 mod head;
@@ -32,6 +33,8 @@ pub use lora::scratch_bytes as lora_bytes;
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::lora::{LoraBackward, LoraIn, LoraOut};
+pub use buffer::Buffer;
+use buffer::{Buffers, zeros_in_large_pages};
 use gemm::{A, B, gemm};
 use profile::{Part, Profile, Spending, attention_pairs};
 use std::sync::{Mutex, PoisonError};
@@ -51,7 +54,8 @@ pub enum Activations {
 pub struct CpuBackend {
     activations: Activations,
     /// The logits of [`Backend::head_loss`], kept so that each call does not ask the system again.
-    logits: Mutex<Vec<f32>>,
+    logits: Mutex<Buffer>,
+    buffers: Buffers,
     profile: Option<Profile>,
 }
 
@@ -103,7 +107,7 @@ impl CpuBackend {
         let need = run.min(targets.len()) * vocab;
         if logits.len() < need {
             drop(std::mem::take(&mut logits)); // nothing in it is needed: never both
-            logits = vec![0.0; need];
+            logits = zeros_in_large_pages(need);
         }
         let mut losses = Vec::with_capacity(targets.len());
         for (i, targets) in targets.chunks(run).enumerate() {
@@ -141,8 +145,6 @@ pub fn logits_bytes(labelled: usize, vocab: usize) -> usize {
     size_of::<f32>() * labelled.min((LOGITS / vocab.max(1)).max(1)) * vocab
 }
 
-type Buffer = Vec<f32>;
-
 /// The right operand of `x · wᵀ`.
 fn transposed<'a>(w: Mat<'a, CpuBackend>) -> B<'a> {
     match w {
@@ -165,7 +167,11 @@ impl Backend for CpuBackend {
     type Cache = CpuCache;
 
     fn zeros(&self, len: usize) -> Buffer {
-        vec![0.0; len]
+        self.buffers.zeros(len)
+    }
+
+    fn together<R>(&self, values: usize, make: impl FnOnce() -> R) -> R {
+        self.buffers.together(values, make)
     }
 
     fn len(&self, buffer: &Buffer) -> usize {
@@ -173,7 +179,7 @@ impl Backend for CpuBackend {
     }
 
     fn upload(&self, values: &[f32]) -> Buffer {
-        values.to_vec()
+        values.to_vec().into()
     }
 
     fn download(&self, buffer: &Buffer, out: &mut [f32]) {
@@ -206,7 +212,7 @@ impl Backend for CpuBackend {
     }
 
     fn dense(&self, weight: &FrozenMatrix) -> Buffer {
-        weight.to_f32()
+        weight.to_f32().into()
     }
 
     fn pass<R>(&self, f: impl FnOnce() -> R) -> R {
@@ -285,6 +291,7 @@ impl Backend for CpuBackend {
     fn linear(&self, x: &Buffer, w: Mat<Self>, dims: Dims, alpha: f64, to: Out, y: &mut Buffer) {
         if let Mat::Frozen(w) = w
             && let Some(panels) = w.panels()
+            && quant::serves(dims.rows)
         {
             return quant::linear(x, panels, dims, alpha as f32, to, y);
         }
@@ -366,7 +373,7 @@ impl Backend for CpuBackend {
     }
 
     fn rope_table(&self, positions: &[u32], inv_freq: &[f64]) -> Buffer {
-        self.timed(Part::Rows, 0, || rope::table(positions, inv_freq))
+        self.timed(Part::Rows, 0, || rope::table(positions, inv_freq).into())
     }
 
     fn rope(

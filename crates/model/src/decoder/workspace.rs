@@ -176,6 +176,11 @@ pub struct Workspace<B: Backend> {
 
 impl<B: Backend> Workspace<B> {
     pub(super) fn new(backend: &B, config: &Config, spec: WorkspaceSpec) -> Self {
+        let values = spec.kept_values::<B>(config) + spec.scratch_values::<B>(config);
+        backend.together(values, || Self::buffers(backend, config, spec))
+    }
+
+    fn buffers(backend: &B, config: &Config, spec: WorkspaceSpec) -> Self {
         let z = |len: usize| backend.zeros(len);
         let keeping = spec.keeping();
         let mut kept: Vec<Kept<B>> = spec

@@ -11,11 +11,14 @@ use super::{Layout, Operand, Output, Product};
 use crate::Out;
 use crate::cpu::parallel::for_each_task;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Depths in a block, but for those beside: a panel of A of this depth stays in the first-level cache.
 const DEPTH: usize = 576;
 /// Threads up to which each packs the common operand for itself.
 const FEW_THREADS: usize = 4;
+/// Parts of a task's last depths, at least: what one thread may take over from another.
+const PARTS: usize = 8;
 /// Multiply-adds that take as long as packing one value.
 const PACKING: usize = 18;
 /// Values of the common operand that many threads pack at a time.
@@ -64,6 +67,14 @@ impl Block {
     fn len(&self) -> usize {
         self.depths.len() + self.beside
     }
+}
+
+/// What is left of a task: parts of its last depths.
+#[derive(Default)]
+struct Rest {
+    /// All other depths are done.
+    open: AtomicBool,
+    taken: AtomicUsize,
 }
 
 /// A plan for one product; see the module's head.
@@ -118,19 +129,46 @@ impl<'a> Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// One task for each thread, which packs the common operand for itself.
+    /// One task for each thread, which packs the common operand for itself. Who is done with a task helps with the
+    /// last depths of the others: for those the common operand lies packed in front of every thread.
     fn each_alone(&self) {
         let step = self.own.part(self.threads);
-        self.for_each(self.own.lines.div_ceil(step), |i| {
-            let lines = i * step..((i + 1) * step).min(self.own.lines);
+        let count = self.own.lines.div_ceil(step);
+        let rest: [Rest; FEW_THREADS] = std::array::from_fn(|_| Rest::default());
+        let lines = |i: usize| i * step..((i + 1) * step).min(self.own.lines);
+        self.for_each(count, |i| {
             with_buffer(self.common.padded() * self.longest(), |common| {
                 for block in self.blocks(0..self.p.k) {
                     // SAFETY: all lines, and room for them.
                     unsafe { self.pack(&self.common, 0..self.common.lines, &block, common.as_mut_ptr()) };
-                    self.block(lines.clone(), &block, common);
+                    if block.depths.end < self.p.k {
+                        self.block(lines(i), &block, common);
+                        continue;
+                    }
+                    // What was added to C so far is there for whoever sees this.
+                    rest[i].open.store(true, Ordering::Release);
+                    for of in (i..count).chain(0..i) {
+                        if rest[of].open.load(Ordering::Acquire) {
+                            self.rest(lines(of), &rest[of], &block, common);
+                        }
+                    }
                 }
             });
         });
+    }
+
+    /// Parts of a task's last depths, as long as there are any that nobody has taken.
+    fn rest(&self, lines: Range<usize>, rest: &Rest, block: &Block, common: &[f32]) {
+        let width = self.own.width;
+        let step = lines.len().div_ceil(width).div_ceil(PARTS) * width;
+        let step = step.min(self.largest());
+        loop {
+            let from = lines.start + rest.taken.fetch_add(1, Ordering::Relaxed) * step;
+            if from >= lines.end {
+                return;
+            }
+            self.block(from..(from + step).min(lines.end), block, common);
+        }
     }
 
     /// The common operand packed by all threads, then small tasks; again for each run of depths.

@@ -1,11 +1,12 @@
 //! From an operand as it is stored to panels of f32.
 //!
 //! Plain numbers are converted by the kernel on their way. Blocks are unpacked first, so much at a time that
-//! it stays in the second-level cache, and then packed as f32.
+//! it stays in the second-level cache, and then packed as f32; or straight to their place, where they lie in panels already.
 
 use super::buffer::with_buffer;
 use super::kernel::Kernel;
 use super::{Layout, Operand, Stored};
+use crate::blocks::panels::COLUMNS;
 use crate::{Dtype, FrozenMatrix};
 use std::ops::Range;
 
@@ -41,6 +42,18 @@ impl Operand<'_> {
                 for first in lines.clone().step_by(step) {
                     let part = first..(first + step).min(lines.end);
                     let to = dst.wrapping_add((first - lines.start) / width * distance);
+                    if let Some(panels) = matrix.panels()
+                        && self.layout == Layout::Lines
+                        && width.is_multiple_of(COLUMNS)
+                        && first.is_multiple_of(COLUMNS)
+                    {
+                        // SAFETY: by this function's contract there is room for the whole panel.
+                        let to = unsafe { std::slice::from_raw_parts_mut(to, depths.len() * width) };
+                        for (i, line) in part.step_by(COLUMNS).enumerate() {
+                            panels.unpack(line / COLUMNS, depths, &mut to[i * COLUMNS..], width);
+                        }
+                        continue;
+                    }
                     // SAFETY: by this function's contract.
                     unsafe { pack_unpacked(kernel, matrix, self.layout, part, depths, width, to, distance) };
                 }

@@ -321,6 +321,29 @@ fn from_steady_rows_on_a_row_is_the_same_bits_whatever_their_number() {
 }
 
 #[test]
+fn weights_in_panels_give_the_bits_of_the_same_in_rows() {
+    let pool = pool(2);
+    for (m, n, k) in [(80, 100, 256), (97, 33, 1280), (333, 256, 512)] {
+        let (a, values) = (noise(m * k, 1), noise(n * k, 2));
+        for block in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q6K] {
+            let rows = frozen(n, k, &values, block.into());
+            let panels = rows.clone().in_panels();
+            assert!(panels.panels().is_some());
+            for kernel in Kernel::available() {
+                let run = |b: &FrozenMatrix| {
+                    let (a, b) = (Operand::new(&a, Layout::Lines, k), Operand::frozen(b, Layout::Lines));
+                    let p = Product { m, n, k, alpha: 1.0, a, b, beside: None, to: Out::Set, parallel: true };
+                    let mut c = vec![0.0; m * n];
+                    pool.install(|| product(kernel, &mut c, n, p));
+                    c
+                };
+                assert!(run(&panels) == run(&rows), "{} {m} × {n} × {k} {block}", kernel.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn operands_of_the_public_entry_are_what_their_names_say() {
     // A = [[1, 2], [3, 4]], B = [[5, 6], [7, 8]].
     let (a, at) = ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]);

@@ -47,6 +47,8 @@ type TileFn = unsafe fn(&Tile);
 pub struct Kernel {
     #[cfg(test)]
     pub name: &'static str,
+    /// Whether four products of int8 and their sum are one instruction: faster than four multiply-adds in f32.
+    pub fused: bool,
     /// Panels that go with 1, 2, … rows.
     shapes: &'static [usize],
     /// Weights of 8, of 4 and of 6 bits: `Q8_0`, `Q4_0`, `Q6_K`.
@@ -302,7 +304,7 @@ unsafe fn ask_ahead<S: BlockSums, const R: usize, const W: usize>(columns: &[*co
 
 /// Compile the generic tile for one instruction set: each number of rows with so many panels, and with one.
 macro_rules! kernel {
-    ($table:ident, $module:ident, $name:literal, $sums:ty, [$($rows:literal x $panels:literal),*]
+    ($table:ident, $module:ident, $name:literal, $sums:ty, fused: $fused:literal, [$($rows:literal x $panels:literal),*]
      $(, features = $features:literal)?) => {
         mod $module {
             use super::*;
@@ -344,23 +346,23 @@ macro_rules! kernel {
             }
 
             pub static $table: Kernel =
-                Kernel { #[cfg(test)] name: $name, shapes: &[$($panels),*], bytes, nibbles, sixes };
+                Kernel { #[cfg(test)] name: $name, fused: $fused, shapes: &[$($panels),*], bytes, nibbles, sixes };
         }
         use $module::$table;
     };
 }
 
-kernel!(PORTABLE, portable, "portable", Portable, [1 x 1, 2 x 1]);
+kernel!(PORTABLE, portable, "portable", Portable, fused: false, [1 x 1, 2 x 1]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2, avx2, "AVX2", Avx2, [1 x 1, 2 x 1], features = "avx2,fma,f16c");
+kernel!(AVX2, avx2, "AVX2", Avx2, fused: false, [1 x 1, 2 x 1], features = "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 kernel!(
-    AVX_VNNI, avx_vnni, "AVX-VNNI", AvxVnni, [1 x 1, 2 x 1, 3 x 1],
+    AVX_VNNI, avx_vnni, "AVX-VNNI", AvxVnni, fused: true, [1 x 1, 2 x 1, 3 x 1],
     features = "avx2,fma,f16c,avxvnni"
 );
 #[cfg(target_arch = "x86_64")]
 kernel!(
-    AVX512_VNNI, avx512_vnni, "AVX-512 VNNI", Avx512Vnni, [1 x 1, 2 x 1, 3 x 2, 4 x 2, 5 x 2, 6 x 2],
+    AVX512_VNNI, avx512_vnni, "AVX-512 VNNI", Avx512Vnni, fused: true, [1 x 1, 2 x 1, 3 x 2, 4 x 2, 5 x 2, 6 x 2],
     features = "avx512f,avx512vnni,avx2,fma"
 );
 

@@ -12,6 +12,7 @@ mod kernels;
 #[cfg(test)]
 mod tests;
 
+use super::gemm::STEADY_ROWS;
 use super::parallel::{SharedMut, for_each_task};
 use crate::backend::{Dims, Out};
 use crate::blocks::BlockType;
@@ -28,6 +29,12 @@ const SERIAL: usize = 1 << 16;
 
 thread_local! {
     static ACTIVATIONS: RefCell<Int8Blocks> = RefCell::default();
+}
+
+/// Whether so many rows are multiplied here. Where int8 products are slow, many rows are worth unpacking the weights
+/// for (`cpu::gemm`): 2.3 × the rate with AVX2, and activations need not be rounded.
+pub fn serves(rows: usize) -> bool {
+    rows < STEADY_ROWS || Kernel::best().fused
 }
 
 /// `y [rows, outputs] (+)= alpha · x [rows, inputs] · wᵀ`.
