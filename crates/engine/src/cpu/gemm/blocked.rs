@@ -18,7 +18,7 @@ const DEPTH: usize = 576;
 /// Threads up to which each packs the common operand for itself.
 const FEW_THREADS: usize = 4;
 /// Parts of a task's last depths, at least: what one thread may take over from another.
-const PARTS: usize = 8;
+const PARTS: usize = 16;
 /// Multiply-adds that take as long as packing one value.
 const PACKING: usize = 18;
 /// Values of the common operand that many threads pack at a time.
