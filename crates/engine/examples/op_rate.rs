@@ -5,6 +5,7 @@
 //! the last columns count how often a step calls the operation.
 
 use std::time::{Duration, Instant};
+use tolmach_engine::cpu::Buffer;
 use tolmach_engine::{
     AdamW, Attention, Backend, CpuBackend, Dims, Dropout, Dtype, FrozenMatrix, LoraBackward, LoraIn, LoraOut,
     Mat, Out, RopeDirection, Segment, random,
@@ -67,8 +68,9 @@ struct Bench {
     rest: Duration,
 }
 
-fn noise(len: usize) -> Vec<f32> {
-    (0..len as u64).map(|i| (random::mix(i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+fn noise(len: usize) -> Buffer {
+    let value = |i: u64| (random::mix(i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    (0..len as u64).map(value).collect::<Vec<f32>>().into()
 }
 
 fn frozen(rows: usize, cols: usize) -> FrozenMatrix {
@@ -110,7 +112,7 @@ impl Bench {
             self.time(&format!("linear {name}"), Part::Product, calls, |b| {
                 b.linear(&x, Mat::Frozen(&w), dims, 1.0, Out::Set, &mut y);
             });
-            let mut dx = x.clone();
+            let mut dx = Buffer::from(x.to_vec());
             self.time(&format!("linear_backward_input {name}"), Part::Product, calls, |b| {
                 b.linear_backward_input(&y, Mat::Frozen(&w), dims, 1.0, Out::Set, &mut dx);
             });
@@ -190,7 +192,7 @@ impl Bench {
         });
         let inv_freq: Vec<f64> = (0..D / 2).map(|i| 1e4f64.powf(-(i as f64) / (D / 2) as f64)).collect();
         let positions: Vec<u32> = (0..T as u32).collect();
-        let mut table = Vec::new();
+        let mut table = Buffer::default();
         self.time("rope_table", Part::Rest, 1, |b| table = b.rope_table(&positions, &inv_freq));
         let mut q = noise(T * H * D);
         for direction in [RopeDirection::Forward, RopeDirection::Backward] {
@@ -255,7 +257,7 @@ impl Bench {
         let head = frozen(V, C);
         let hidden = noise(LABELLED * C);
         let targets: Vec<u32> = (0..LABELLED as u64).map(|i| (random::mix(i) % V as u64) as u32).collect();
-        let mut dhidden = hidden.clone();
+        let mut dhidden = Buffer::from(hidden.to_vec());
         self.time("head_loss", Part::Product, 1, |b| {
             b.head_loss(&hidden, Mat::Frozen(&head), &targets, C, V, 1.0, Some(&mut dhidden), None);
         });
@@ -269,7 +271,7 @@ impl Bench {
 
     fn optimizer(&mut self) {
         let [mut parameter, gradient, mut m] = [LORA, LORA, LORA].map(noise);
-        let mut v = vec![0.1; LORA];
+        let mut v = Buffer::from(vec![0.1; LORA]);
         let update = AdamW {
             learning_rate: 1e-4,
             beta1: 0.9,

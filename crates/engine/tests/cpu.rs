@@ -83,7 +83,7 @@ fn a_nan_passes_through_every_layer() {
     values[21 * 16 + 3] = f32::NAN;
     let poisoned = b.upload(&values);
     let has_nan = |x: &[f32]| x.iter().any(|x| x.is_nan());
-    let ones = vec![1.0; len];
+    let ones = b.upload(&vec![1.0; len]);
 
     let mut out = b.zeros(len);
     b.rms_norm(&poisoned, &ones, 1e-5, 40, 16, &mut out);
@@ -109,8 +109,8 @@ fn a_nan_passes_through_every_layer() {
 #[test]
 fn alpaca_lora_170_large_logits_do_not_overflow() {
     let b = CpuBackend::new();
-    let hidden = vec![1000.0];
-    let head = vec![1.0, -1.0, 0.999];
+    let hidden = b.upload(&[1000.0]);
+    let head = b.upload(&[1.0, -1.0, 0.999]);
     let mut dhidden = b.zeros(1);
     let losses = b.head_loss(&hidden, Mat::Dense(&head), &[0], 1, 3, 1.0, Some(&mut dhidden), None);
     // Logits 1000, −1000, 999: ln(1 + e⁻¹).

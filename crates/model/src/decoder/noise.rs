@@ -52,12 +52,12 @@ mod tests {
     #[test]
     fn noise_is_uniform_of_the_size_that_the_length_gives() {
         let (backend, width) = (CpuBackend::new(), 64);
-        let mut x = vec![1.0f32; 50 * width];
+        let mut x = backend.upload(&vec![1.0; 50 * width]);
         let noise = Noise { alpha: 5.0, key: 3 };
         noise.add_to(&backend, &[0..10, 10..50], width, &mut x);
-        let mut again = vec![1.0f32; 50 * width];
+        let mut again = backend.upload(&vec![1.0; 50 * width]);
         noise.add_to(&backend, &[0..10, 10..50], width, &mut again);
-        assert_eq!(x, again);
+        assert_eq!(*x, *again);
         for segment in [0..10, 10..50] {
             let size = 5.0 / ((segment.len() * width) as f32).sqrt();
             let drawn: Vec<f32> =

@@ -78,7 +78,7 @@ fn found<B: Backend>(mut model: Decoder<B>, narrow: bool, read: impl Fn(&B::Buff
 }
 
 #[allow(clippy::ptr_arg, reason = "it reads a backend's buffer")]
-fn wide(values: &Vec<f32>) -> Vec<f64> {
+fn wide(values: &<CpuBackend as Backend>::Buffer) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }
 
@@ -136,7 +136,7 @@ fn computing_blocks_again_changes_no_bit_of_fast_products() {
             targets: &targets,
         };
         let losses = model.losses_backward(&mut None, batch, Noises::default(), 0.01).unwrap();
-        let gradients: Vec<Vec<f32>> = model.parameters_mut().into_iter().map(|p| p.grad.clone()).collect();
+        let gradients: Vec<Vec<f32>> = model.parameters_mut().into_iter().map(|p| p.grad.to_vec()).collect();
         (losses, gradients)
     };
     for dora in [false, true] {

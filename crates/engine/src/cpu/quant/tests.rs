@@ -87,15 +87,15 @@ fn rounding_activations_costs_no_more_than_it_does_in_llama_cpp() {
         // ggml keeps the scale of a block of activations as f16.
         let theirs = exact(&rounded(&x, |scale| f16::from_f32(scale).to_f32()), &w, outputs);
         let backend = CpuBackend::with_activations(Activations::Int8);
-        let mut y = vec![0.0; rows * outputs];
+        let mut y = backend.zeros(rows * outputs);
         let dims = Dims { rows, inputs, outputs };
         let matrix = backend.matrix(w);
-        backend.linear(&x, Mat::Frozen(&matrix), dims, 1.0, Out::Set, &mut y);
+        backend.linear(&backend.upload(&x), Mat::Frozen(&matrix), dims, 1.0, Out::Set, &mut y);
         let rms = |errors: &mut dyn Iterator<Item = f64>| {
             (errors.map(|e| e * e).sum::<f64>() / want.len() as f64).sqrt()
         };
         let size = rms(&mut want.iter().map(|w| w.0));
-        let ours = rms(&mut want.iter().zip(&y).map(|(w, y)| f64::from(*y) - w.0)) / size;
+        let ours = rms(&mut want.iter().zip(y.iter()).map(|(w, y)| f64::from(*y) - w.0)) / size;
         let theirs = rms(&mut want.iter().zip(&theirs).map(|(w, y)| y.0 - w.0)) / size;
         assert!(ours <= 1.02 * theirs && ours < 0.01, "{block}: {ours:.5} of the result, theirs {theirs:.5}");
     }
@@ -137,12 +137,12 @@ fn a_matrix_in_panels_is_the_same_matrix() {
         let mut part = [0.0; 40];
         panels.unpack(34, 50, &mut part);
         assert_eq!(part[..], w.to_f32()[34 * 256 + 50..][..40], "{block}: a part of the last row");
-        let dy = numbers(3 * 35, 1);
+        let dy = f32.upload(&numbers(3 * 35, 1));
         let dims = Dims { rows: 3, inputs: 256, outputs: 35 };
-        let (mut dx, mut want) = (vec![0.0; 3 * 256], vec![0.0; 3 * 256]);
+        let (mut dx, mut want) = (int8.zeros(3 * 256), f32.zeros(3 * 256));
         int8.linear_backward_input(&dy, Mat::Frozen(&panels), dims, 1.0, Out::Set, &mut dx);
         f32.linear_backward_input(&dy, Mat::Frozen(&w), dims, 1.0, Out::Set, &mut want);
-        assert_eq!(dx, want, "{block}: the backward is that of the unrounded product");
+        assert_eq!(*dx, *want, "{block}: the backward is that of the unrounded product");
     }
 }
 
