@@ -449,6 +449,12 @@ unsafe fn pack_block<S: Simd, E: Element>(
         let spill = keep == width && 2 * width >= S::LANES;
         let mut p = 0;
         while p < whole {
+            if (p * E::SIZE).is_multiple_of(64) {
+                // The next lines: each is a new stream, which the processor foresees only when it has begun.
+                for i in S::LANES..2 * S::LANES {
+                    S::prefetch(src.wrapping_add((i * stride + p) * E::SIZE).cast());
+                }
+            }
             for i in 0..S::LANES {
                 // A line that does not exist repeats the last one: its results are never stored.
                 let line = i.min(valid - 1);
