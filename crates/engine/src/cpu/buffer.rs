@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a large page.
 const LARGE_PAGE: usize = 2 << 20;
+/// Values from which on they are worth a large page.
+const LARGE: usize = 1 << 16;
 /// Values in a cache line: a piece begins with one.
 const LINE: usize = 16;
 
@@ -53,7 +55,9 @@ impl DerefMut for Buffer {
         match &mut self.0 {
             Memory::Own(values) => values,
             // SAFETY: as above.
-            Memory::Piece(piece) => unsafe { std::slice::from_raw_parts_mut(piece.first.as_ptr(), piece.len) },
+            Memory::Piece(piece) => unsafe {
+                std::slice::from_raw_parts_mut(piece.first.as_ptr(), piece.len)
+            },
         }
     }
 }
@@ -89,7 +93,9 @@ impl Region {
         let bytes = (values * size_of::<f32>()).next_multiple_of(LARGE_PAGE) + LARGE_PAGE;
         let mut map = MmapMut::map_anon(bytes + LARGE_PAGE).ok()?;
         #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage); // a system without large pages: small ones
+        if values >= LARGE {
+            let _ = map.advise(memmap2::Advice::HugePage); // a system without large pages: small ones
+        }
         let first = map.as_mut_ptr();
         let next = NonNull::new(first.wrapping_add(first.align_offset(LARGE_PAGE)).cast())?;
         Some(Self { map: Arc::new(map), next, left: bytes / size_of::<f32>() })
@@ -133,12 +139,19 @@ impl Buffers {
     }
 }
 
-/// `len` zeros in large pages of their own.
-pub fn zeros_in_large_pages(len: usize) -> Buffer {
-    match Region::new(len).and_then(|mut region| region.piece(len)) {
-        Some(piece) => Buffer(Memory::Piece(piece)),
-        None => vec![0.0; len].into(),
-    }
+/// `len` zeros in memory of their own that begins with a cache line, in large pages if they are many.
+///
+/// # Panics
+/// The system has no memory.
+pub fn zeros_alone(len: usize) -> Buffer {
+    let piece = Region::new(len).and_then(|mut region| region.piece(len));
+    Buffer(Memory::Piece(piece.unwrap_or_else(|| panic!("no memory for {len} values"))))
+}
+
+/// Bytes of memory that [`zeros_alone`] takes, once all of it was written to.
+pub fn bytes_alone(len: usize) -> usize {
+    let bytes = len * size_of::<f32>();
+    if len >= LARGE { bytes.next_multiple_of(LARGE_PAGE) } else { bytes }
 }
 
 #[cfg(test)]
@@ -149,7 +162,8 @@ mod tests {
     fn pieces_are_zero_disjoint_and_outlive_their_maker() {
         let buffers = Buffers::default();
         let lens = [1usize, 1000, 0, 16, 300_001, 7];
-        let mut made: Vec<Buffer> = buffers.together(lens.iter().sum(), || lens.map(|len| buffers.zeros(len)).into());
+        let mut made: Vec<Buffer> =
+            buffers.together(lens.iter().sum(), || lens.map(|len| buffers.zeros(len)).into());
         assert!(made.iter().all(|buffer| matches!(buffer.0, Memory::Piece(_))));
         let after = buffers.zeros(5);
         assert!(matches!(after.0, Memory::Own(_)), "a region is for what was made together");
@@ -169,7 +183,9 @@ mod tests {
     fn what_a_region_has_no_room_for_has_memory_of_its_own() {
         let buffers = Buffers::default();
         let many = buffers.together(10, || [10, 3 << 20, 10].map(|len| buffers.zeros(len)));
-        assert!(many.iter().zip([10, 3 << 20, 10]).all(|(b, len)| b.len() == len && b.iter().all(|v| *v == 0.0)));
+        assert!(
+            many.iter().zip([10, 3 << 20, 10]).all(|(b, len)| b.len() == len && b.iter().all(|v| *v == 0.0))
+        );
         assert!(matches!(many[1].0, Memory::Own(_)));
     }
 }

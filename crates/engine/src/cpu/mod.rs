@@ -34,7 +34,7 @@ use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::lora::{LoraBackward, LoraIn, LoraOut};
 pub use buffer::Buffer;
-use buffer::{Buffers, zeros_in_large_pages};
+use buffer::{Buffers, zeros_alone};
 use gemm::{A, B, gemm};
 use profile::{Part, Profile, Spending, attention_pairs};
 use std::sync::{Mutex, PoisonError};
@@ -107,7 +107,7 @@ impl CpuBackend {
         let need = run.min(targets.len()) * vocab;
         if logits.len() < need {
             drop(std::mem::take(&mut logits)); // nothing in it is needed: never both
-            logits = zeros_in_large_pages(need);
+            logits = zeros_alone(need);
         }
         let mut losses = Vec::with_capacity(targets.len());
         for (i, targets) in targets.chunks(run).enumerate() {
