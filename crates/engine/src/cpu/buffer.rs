@@ -7,6 +7,7 @@
 use memmap2::MmapMut;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes of a large page.
@@ -15,6 +16,14 @@ const LARGE_PAGE: usize = 2 << 20;
 const LARGE: usize = 1 << 16;
 /// Values in a cache line: a piece begins with one.
 const LINE: usize = 16;
+
+/// See [`mapped_bytes`].
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of all regions that were ever made, as an allocator would count them.
+pub fn mapped_bytes() -> usize {
+    MAPPED.load(Ordering::Relaxed)
+}
 
 /// f32 values, zero at first.
 #[derive(Debug)]
@@ -96,6 +105,7 @@ impl Region {
         if values >= LARGE {
             let _ = map.advise(memmap2::Advice::HugePage); // a system without large pages: small ones
         }
+        MAPPED.fetch_add(values * size_of::<f32>(), Ordering::Relaxed);
         let first = map.as_mut_ptr();
         let next = NonNull::new(first.wrapping_add(first.align_offset(LARGE_PAGE)).cast())?;
         Some(Self { map: Arc::new(map), next, left: bytes / size_of::<f32>() })

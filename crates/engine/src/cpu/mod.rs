@@ -33,7 +33,7 @@ pub use lora::scratch_bytes as lora_bytes;
 use crate::FrozenMatrix;
 use crate::backend::{AdamW, Attention, Backend, CacheType, Dims, Dropout, Mat, Out, RopeDirection};
 use crate::lora::{LoraBackward, LoraIn, LoraOut};
-pub use buffer::Buffer;
+pub use buffer::{Buffer, mapped_bytes};
 use buffer::{Buffers, zeros_alone};
 use gemm::{A, B, gemm};
 use profile::{Part, Profile, Spending, attention_pairs};

@@ -141,7 +141,7 @@ impl Plan<'_> {
                 for block in self.blocks(0..self.p.k) {
                     // SAFETY: all lines, and room for them.
                     unsafe { self.pack(&self.common, 0..self.common.lines, &block, common.as_mut_ptr()) };
-                    if block.depths.end < self.p.k {
+                    if count == 1 || block.depths.end < self.p.k {
                         self.block(lines(i), &block, common);
                         continue;
                     }

@@ -32,7 +32,7 @@ thread_local! {
 }
 
 /// Whether so many rows are multiplied here. Where int8 products are slow, many rows are worth unpacking the weights
-/// for (`cpu::gemm`): 2.3 × the rate with AVX2, and activations need not be rounded.
+/// for (`cpu::gemm`): 1.3 to 1.8 × the rate with AVX2, and activations need not be rounded.
 pub fn serves(rows: usize) -> bool {
     rows < STEADY_ROWS || Kernel::best().fused
 }
