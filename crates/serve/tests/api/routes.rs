@@ -384,16 +384,22 @@ fn a_full_queue_says_when_to_come_back() {
     let engine = EngineOptions { parallel: 1, queue: 1, ..EngineOptions::default() };
     let server = Server::with(options(), engine, None);
     let long = with(ask("base", "Hi"), json!({"max_tokens": 400, "stream": true}));
-    let mut running = server.stream(CHAT, &long);
-    running.next().unwrap();
-    let waiting = server.stream(CHAT, &long);
     let until = Instant::now() + Duration::from_secs(20);
-    let refused = loop {
+    let (refused, running, waiting) = loop {
+        let mut running = server.stream(CHAT, &long);
+        running.next().unwrap();
+        let waiting = server.stream(CHAT, &long);
+        // Until it has its place; on a busy machine both may be through before anybody looks.
+        let begun = Instant::now();
+        while server.metric("tolmach_waiting") < 1.0 && begun.elapsed() < Duration::from_millis(200) {}
         let answer = server.post(CHAT, &ask("base", "Hi"));
         if answer.status == 429 {
-            break answer;
+            break (answer, running, waiting);
         }
         assert!(Instant::now() < until, "{answer:?}");
+        drop((running, waiting));
+        server.wait_for_metric("tolmach_waiting", 0.0);
+        server.wait_for_metric("tolmach_running", 0.0);
     };
     assert_eq!(refused.json()["error"]["type"], "rate_limit_error");
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
