@@ -140,7 +140,8 @@ impl Buffers {
         }
     }
 
-    /// What `make` asks for, buffers of `values` in all, comes from one region.
+    /// What `make` asks for, buffers of `values` in all, comes from one region. What another thread asks for meanwhile
+    /// may lie there too, or take its room: that only changes when memory is given back.
     pub fn together<R>(&self, values: usize, make: impl FnOnce() -> R) -> R {
         *self.region() = Region::new(values);
         let made = make();

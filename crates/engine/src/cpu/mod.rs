@@ -55,6 +55,7 @@ pub struct CpuBackend {
     activations: Activations,
     /// The logits of [`Backend::head_loss`], kept so that each call does not ask the system again.
     logits: Mutex<Buffer>,
+    /// Where the backend's other buffers come from.
     buffers: Buffers,
     profile: Option<Profile>,
 }

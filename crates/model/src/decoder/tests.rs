@@ -77,7 +77,6 @@ fn found<B: Backend>(mut model: Decoder<B>, narrow: bool, read: impl Fn(&B::Buff
     (losses, model.parameters_mut().into_iter().map(|p| (p.name.clone(), read(&p.grad))).collect())
 }
 
-#[allow(clippy::ptr_arg, reason = "it reads a backend's buffer")]
 fn wide(values: &<CpuBackend as Backend>::Buffer) -> Vec<f64> {
     values.iter().map(|&v| f64::from(v)).collect()
 }

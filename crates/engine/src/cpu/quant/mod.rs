@@ -5,7 +5,8 @@
 //! activations, at most half of 1/127 of the largest of 32. Training, evaluation and proofs never come here: see
 //! [`super::Activations`].
 //!
-//! Invariants: results do not depend on the number of threads, nor on how many rows are asked for together.
+//! Invariants: results do not depend on the number of threads, nor on how many rows are asked for together; but whether
+//! rows come here at all may, see [`serves`].
 
 mod activations;
 mod kernels;
