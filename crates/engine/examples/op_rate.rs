@@ -204,11 +204,11 @@ impl Bench {
                 b.rope(&mut q, &table, T, K, D, direction);
             });
         }
-        let [gate, up, dout] = [T * F, T * F, T * F].map(noise);
-        let [mut out, mut dgate, mut dup] = [T * F, T * F, T * F].map(noise);
+        let [gate, up] = [T * F, T * F].map(noise);
+        let [mut out, mut dout, mut dgate] = [T * F, T * F, T * F].map(noise);
         self.time("swiglu", Part::Rest, 2 * LAYERS, |b| b.swiglu(&gate, &up, T * F, &mut out));
         self.time("swiglu_backward", Part::Rest, LAYERS, |b| {
-            b.swiglu_backward(&gate, &up, T * F, &dout, &mut dgate, &mut dup);
+            b.swiglu_backward(&gate, &up, T * F, &mut dout, &mut dgate);
         });
         let dropout = Dropout { p: 0.05, key: 3 };
         self.time("dropout [T, C]", Part::Aside, 12 * LAYERS, |b| {

@@ -365,15 +365,14 @@ pub trait Backend: Send + Sync {
     // ---- SwiGLU (Shazeer 2020): out = silu(gate) · up ----
 
     fn swiglu(&self, gate: &Self::Buffer, up: &Self::Buffer, len: usize, out: &mut Self::Buffer);
-    /// Sets `dgate`, `dup`.
+    /// Sets `dgate`, and `dout` to `dup`: one buffer less.
     fn swiglu_backward(
         &self,
         gate: &Self::Buffer,
         up: &Self::Buffer,
         len: usize,
-        dout: &Self::Buffer,
+        dout: &mut Self::Buffer,
         dgate: &mut Self::Buffer,
-        dup: &mut Self::Buffer,
     );
 
     // ---- head and cross-entropy, over labelled rows only ----

@@ -372,19 +372,11 @@ impl Backend for ReferenceBackend {
     }
 
     // silu(x) = x · σ(x);  silu′(x) = σ(x) · (1 + x · (1 − σ(x))).
-    fn swiglu_backward(
-        &self,
-        gate: &Buffer,
-        up: &Buffer,
-        len: usize,
-        dout: &Buffer,
-        dgate: &mut Buffer,
-        dup: &mut Buffer,
-    ) {
+    fn swiglu_backward(&self, gate: &Buffer, up: &Buffer, len: usize, dout: &mut Buffer, dgate: &mut Buffer) {
         for i in 0..len {
             let s = sigmoid(gate[i]);
-            dup[i] = dout[i] * gate[i] * s;
             dgate[i] = dout[i] * up[i] * s * (1.0 + gate[i] * (1.0 - s));
+            dout[i] *= gate[i] * s;
         }
     }
 

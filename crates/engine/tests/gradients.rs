@@ -243,8 +243,8 @@ fn swiglu() {
     let mut random = Random::new("swiglu");
     let wide = |random: &mut Random| random.values(20).iter().map(|x| 8.0 * x).collect::<Vec<_>>();
     let (gate, up, dout) = (wide(&mut random), wide(&mut random), random.values(20));
-    let (mut dgate, mut dup) = (random.values(20), random.values(20));
-    B.swiglu_backward(&gate, &up, 20, &dout, &mut dgate, &mut dup);
+    let (mut dgate, mut dup) = (random.values(20), dout.clone());
+    B.swiglu_backward(&gate, &up, 20, &mut dup, &mut dgate);
     check("swiglu", &[gate, up], &[&dgate, &dup], |i| {
         let mut out = B.zeros(20);
         B.swiglu(&i[0], &i[1], 20, &mut out);

@@ -238,11 +238,12 @@ impl<B: Backend> Block<B> {
     ) {
         let (b, t, config) = (ctx.backend, ctx.rows, ctx.config);
         let len = t * config.intermediate_size;
-        let Scratch { norm, dnorm, h, dh, dgate, dup, linear, .. } = scratch;
+        let Scratch { norm, dnorm, h, dh, linear, .. } = scratch;
         let Kept { x_mid, gate, up, u, .. } = kept;
         b.swiglu(gate, up, len, h);
         self.down_proj.backward(b, ctx.pass, site + 6, h, &u[6], dx, t, Some((Out::Set, &mut *dh)), linear);
-        b.swiglu_backward(gate, up, len, dh, dgate, dup);
+        let (dgate, dup) = (h, dh); // h has been read, and dh becomes dup
+        b.swiglu_backward(gate, up, len, dup, dgate);
         let (w, dw) = self.post_attention_layernorm.split();
         b.rms_norm(x_mid, w, config.rms_norm_eps, t, config.hidden_size, norm);
         let layers = [

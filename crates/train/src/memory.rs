@@ -136,9 +136,8 @@ impl Footprint<'_> {
         let trained = SIZE * tensors.iter().sum::<usize>() as u64;
         let largest = SIZE * tensors.into_iter().max().unwrap_or(0) as u64;
         let (train, eval) = (plan.largest_micro_batch, data.evaluation(plan));
-        let spec = shape.workspace(train, Some(recompute));
-        let alone = |size: BatchSize| shape.workspace(size, None).scratch_values::<CpuBackend>(config);
-        let beyond = alone(eval.max(train)) - alone(train);
+        // One workspace serves both. In large pages all of a buffer is resident, even where only its first rows are used.
+        let spec = shape.workspace(train.max(eval), Some(recompute));
         let labelled = train.labelled.max(eval.labelled);
         let (mapped, owned) = self.weights(data);
         MemoryPlan {
@@ -149,7 +148,7 @@ impl Footprint<'_> {
             moments: 2 * trained,
             best: if plan.keep_best { trained } else { 0 },
             activations: SIZE * spec.kept_values::<CpuBackend>(config) as u64,
-            scratch: SIZE * (spec.scratch_values::<CpuBackend>(config) + beyond + shape.row_norms()) as u64,
+            scratch: SIZE * (spec.scratch_values::<CpuBackend>(config) + shape.row_norms()) as u64,
             head: logits_bytes(labelled, config.vocab_size) as u64,
             packing: self.packing(train.max(eval)),
             saving: largest,
@@ -231,7 +230,7 @@ impl Data<'_> {
     }
 
     fn evaluation(&self, plan: &TrainPlan) -> BatchSize {
-        largest_micro_batch(self.validation, plan.eval_examples, plan.micro_batch_tokens)
+        largest_micro_batch(self.validation, plan.eval_examples, plan.eval_micro_batch_tokens())
     }
 }
 

@@ -179,6 +179,11 @@ impl TrainPlan {
         plan_steps(lengths, &self.prefixes, &order, self.step_size, self.micro_batch_tokens)
     }
 
+    /// Tokens of a micro-batch of an evaluation: no longer than training's, as one workspace serves both.
+    pub fn eval_micro_batch_tokens(&self) -> usize {
+        self.micro_batch_tokens.min(self.largest_micro_batch.rows)
+    }
+
     /// In which epoch step `step` (from 0) lies, and its place there.
     pub fn place(&self, step: usize) -> (usize, usize) {
         let epoch = self.epochs.partition_point(|e| e.start <= step).saturating_sub(1);

@@ -125,7 +125,7 @@ pub fn train<B: Backend>(
     let mut metrics = run.files.map(|f| MetricsFile::open(&f.metrics, &state.progress)).transpose()?;
     let mut saves = SaveClock::new(plan.save_every, state.progress.step);
     let mut workspace: Option<Workspace<B>> = None;
-    let evaluated = largest_micro_batch(run.validation, plan.eval_examples, plan.micro_batch_tokens);
+    let evaluated = largest_micro_batch(run.validation, plan.eval_examples, plan.eval_micro_batch_tokens());
     model.reserve(&mut workspace, plan.largest_micro_batch.max(evaluated));
     let mut epoch: (usize, Vec<StepPlan>) = (usize::MAX, Vec::new());
     let cancelled = || run.cancel.load(Ordering::Relaxed);
@@ -138,7 +138,7 @@ pub fn train<B: Backend>(
                 model,
                 &mut workspace,
                 &validation,
-                plan.micro_batch_tokens,
+                plan.eval_micro_batch_tokens(),
                 Side::Tuned,
                 |done| {
                     on_event(Event::Evaluating { done, total: validation.len() });

@@ -233,7 +233,7 @@ fn early_stop_ends_and_keeps_the_best() {
     assert_eq!(state.progress.step, best.step + 6, "three evaluations after the best");
     // The weights left in the model are those of the best evaluation.
     let validation: Vec<_> = bench.validation.iter().collect();
-    let tokens = bench.plan.micro_batch_tokens;
+    let tokens = bench.plan.eval_micro_batch_tokens();
     let loss =
         tolmach_train::mean_loss(&tuned, &mut None, &validation, tokens, tolmach_model::Side::Tuned, |_| {
             std::ops::ControlFlow::Continue(())

@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// What weights in Q8_0, Q6_K or Q4_0 are multiplied with: int8, the faster, as llama.cpp does it (but f32 in
-    /// prompts of 80 tokens and more where the processor has no instruction for int8); or f32, as in training and eval.
+    /// prompts of 32 tokens and more where the processor has no instruction for int8); or f32, as in training and eval.
     /// Other weights always meet f32
     #[arg(long, value_name = "TYPE", default_value = "int8", value_parser = activations)]
     activations: Activations,

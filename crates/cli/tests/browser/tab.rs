@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use thirtyfour::common::capabilities::chromium::ChromiumLikeCapabilities;
 use thirtyfour::prelude::*;
 
@@ -37,6 +38,8 @@ struct ChromeDriver(Child);
 pub struct Tab {
     driver: WebDriver,
     _chromedriver: ChromeDriver,
+    /// What the browser leaves behind; goes after it.
+    _leftovers: TempDir,
 }
 
 /// Run `test` in a tab; without a browser say so and pass.
@@ -76,8 +79,10 @@ impl Tab {
     async fn open(looks: Looks) -> Result<Self, String> {
         // The HTTP client wants one, even where nothing is encrypted.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let leftovers = TempDir::new().map_err(|error| format!("no temporary folder: {error}"))?;
         let mut chromedriver = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", leftovers.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -93,7 +98,7 @@ impl Tab {
         let address = format!("http://127.0.0.1:{}", port.ok_or("chromedriver ended at once")?);
         let driver = WebDriver::new(&address, capabilities(looks)).await;
         let driver = driver.map_err(|error| format!("no Chromium: {error}"))?;
-        let tab = Self { driver, _chromedriver: chromedriver };
+        let tab = Self { driver, _chromedriver: chromedriver, _leftovers: leftovers };
         tab.look(looks).await;
         Ok(tab)
     }

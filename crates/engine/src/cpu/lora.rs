@@ -8,11 +8,11 @@
 //!
 //! Legend: T rows · I inputs · O outputs · R rank · S the sum of the ranks. All in f32 and row-major.
 
-use super::attention::product::{COLUMNS, Rows, Strided, product};
 use super::attention::{cut, with_scratch};
 use super::gemm::kernel::{Kernel, Tile};
 use super::gemm::{A, B, gemm_with, goes_with};
 use super::parallel::{SharedMut, for_each};
+use super::product::{COLUMNS, Panels, Seen, Strided, product};
 use super::profile::Part;
 use super::{Buffer, CpuBackend, quant, straight, transposed};
 use crate::Dtype;
@@ -147,12 +147,12 @@ pub fn forward_out(rows: usize, branch: &LoraOut<CpuBackend>, y: &mut [f32]) {
     let (rank, outputs) = (branch.rank, branch.outputs);
     with_scratch(rank * outputs, |b| {
         transpose(&branch.b[..outputs * rank], rank, branch.scaling as f32, b, outputs);
-        let (b, y) = (Rows { values: b, stride: outputs }, SharedMut::new(y));
+        let (b, y) = (Panels::rows(b, outputs), SharedMut::new(y));
         each_rows(rows, rows * outputs, |start, rows| {
             // SAFETY: these rows are this task's.
             let y = unsafe { y.slice(start * outputs, rows * outputs) };
             let u = Strided { values: &branch.u[start * rank..], row: rank, col: 1 };
-            product((rows, outputs, rank), u, b, Out::Add, y, outputs);
+            product((rows, outputs, rank), u, b, Seen::All, Out::Add, y, outputs);
         });
     });
 }
@@ -242,12 +242,12 @@ fn backward_in(
     let sum: usize = branches.iter().map(|b| b.rank).sum();
     let dx = SharedMut::new(dx);
     with_stacked(inputs, branches, |stacked| {
-        let stacked = Rows { values: stacked, stride: inputs };
+        let stacked = Panels::rows(stacked, inputs);
         each_rows(rows, rows * inputs, |start, rows| {
             // SAFETY: these rows are this task's.
             let dx = unsafe { dx.slice(start * inputs, rows * inputs) };
             let du = Strided { values: &du[start * sum..], row: sum, col: 1 };
-            product((rows, inputs, sum), du, stacked, to, dx, inputs);
+            product((rows, inputs, sum), du, stacked, Seen::All, to, dx, inputs);
         });
     });
 }
@@ -325,8 +325,8 @@ fn over_rows(
         let depth = DEPTH.min(rows - start);
         let to = if start == 0 { Out::Set } else { Out::Add };
         let left = Strided { values: &left[start * left_stride..], row: 1, col: left_stride };
-        let right = Rows { values: &right[start * right_stride + from..], stride: right_stride };
-        product((lines, width, depth), left, right, to, out, width);
+        let right = Panels::rows(&right[start * right_stride + from..], right_stride);
+        product((lines, width, depth), left, right, Seen::All, to, out, width);
     }
 }
 

@@ -16,6 +16,7 @@ mod lora;
 mod norm;
 mod optimizer;
 mod parallel;
+mod product;
 pub mod profile;
 mod quant;
 mod rope;
@@ -450,18 +451,8 @@ impl Backend for CpuBackend {
         self.timed(Part::Rows, 0, || swiglu::forward(gate, up, &mut out[..len]));
     }
 
-    fn swiglu_backward(
-        &self,
-        gate: &Buffer,
-        up: &Buffer,
-        len: usize,
-        dout: &Buffer,
-        dgate: &mut Buffer,
-        dup: &mut Buffer,
-    ) {
-        self.timed(Part::Rows, 0, || {
-            swiglu::backward(gate, up, dout, &mut dgate[..len], &mut dup[..len]);
-        });
+    fn swiglu_backward(&self, gate: &Buffer, up: &Buffer, len: usize, dout: &mut Buffer, dgate: &mut Buffer) {
+        self.timed(Part::Rows, 0, || swiglu::backward(gate, up, &mut dout[..len], &mut dgate[..len]));
     }
 
     fn head_loss(

@@ -87,6 +87,17 @@ pub fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// Ask for the cache line of `p`, which need not be valid.
+#[inline(always)]
+pub fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
+    }
+}
+
 /// `x · y`, and the same sum order for every length.
 #[inline(always)]
 pub fn dot<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {

@@ -18,26 +18,26 @@ simd_fn! {
     }
 }
 
-/// `dup = dout · silu(gate)`, `dgate = dout · up · silu′(gate)` with silu′(x) = σ · (1 + x · (1 − σ)).
-pub fn backward(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+/// `dup = dout · silu(gate)` in the place of dout, `dgate = dout · up · silu′(gate)` with
+/// silu′(x) = σ · (1 + x · (1 − σ)).
+pub fn backward(gate: &[f32], up: &[f32], dout: &mut [f32], dgate: &mut [f32]) {
     let len = dgate.len();
-    let (dgate, dup) = (SharedMut::new(dgate), SharedMut::new(dup));
+    let (dout, dgate) = (SharedMut::new(dout), SharedMut::new(dgate));
     for_each(len.div_ceil(PIECE), len, |piece| {
         let start = piece * PIECE;
         let at = start..len.min(start + PIECE);
         // SAFETY: pieces are disjoint.
-        let (dgate, dup) = unsafe { (dgate.slice(start, at.len()), dup.slice(start, at.len())) };
-        backward_piece(&gate[at.clone()], &up[at.clone()], &dout[at], dgate, dup);
+        let (dout, dgate) = unsafe { (dout.slice(start, at.len()), dgate.slice(start, at.len())) };
+        backward_piece(&gate[at.clone()], &up[at], dout, dgate);
     });
 }
 
 simd_fn! {
-    fn backward_piece(gate: &[f32], up: &[f32], dout: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
-        let inputs = gate.iter().zip(up).zip(dout);
-        for (((g, u), d), (dg, du)) in inputs.zip(dgate.iter_mut().zip(dup)) {
+    fn backward_piece(gate: &[f32], up: &[f32], dout: &mut [f32], dgate: &mut [f32]) {
+        for ((g, u), (d, dg)) in gate.iter().zip(up).zip(dout.iter_mut().zip(dgate)) {
             let s = sigmoid::<FMA>(*g);
-            *du = d * g * s;
-            *dg = d * u * s * fma::<FMA>(*g, 1.0 - s, 1.0);
+            *dg = *d * u * s * fma::<FMA>(*g, 1.0 - s, 1.0);
+            *d = *d * g * s;
         }
     }
 }

@@ -356,10 +356,10 @@ impl<B: Backend> Scenario<'_, B> {
         for (len, reach) in [(1, 1.0), (1000, 10.0), (50_000, 100.0)] {
             let gate: Vec<f32> = self.random.floats(len).iter().map(|x| x * reach).collect();
             let gate = self.b.upload(&gate);
-            let [up, dout] = [(); 2].map(|()| self.upload(len));
-            let [mut out, mut dgate, mut dup] = [(); 3].map(|()| self.upload(len));
+            let up = self.upload(len);
+            let [mut dup, mut out, mut dgate] = [(); 3].map(|()| self.upload(len));
             self.b.swiglu(&gate, &up, len, &mut out);
-            self.b.swiglu_backward(&gate, &up, len, &dout, &mut dgate, &mut dup);
+            self.b.swiglu_backward(&gate, &up, len, &mut dup, &mut dgate);
             self.output(format!("swiglu {len}"), &out, len);
             self.output(format!("swiglu dgate {len}"), &dgate, len);
             self.output(format!("swiglu dup {len}"), &dup, len);

@@ -115,12 +115,10 @@ pub struct Scratch<B: Backend> {
     /// A norm's output, `[T, C]`, and its gradient
     pub(super) norm: B::Buffer,
     pub(super) dnorm: B::Buffer,
-    /// silu(gate)·up, `[T, F]`
+    /// silu(gate)·up, `[T, F]`, then the gradient of gate
     pub(super) h: B::Buffer,
-    /// Gradients; empty where no backward will run
+    /// Gradients; empty where no backward will run. That of h becomes that of up
     pub(super) dh: B::Buffer,
-    pub(super) dgate: B::Buffer,
-    pub(super) dup: B::Buffer,
     pub(super) dattn: B::Buffer,
     pub(super) dq: B::Buffer,
     pub(super) dk: B::Buffer,
@@ -156,16 +154,15 @@ impl ScratchSize {
 impl<B: Backend> Scratch<B> {
     pub fn new(backend: &B, config: &Config, size: ScratchSize) -> Self {
         let sizes = scratch_sizes(config, size).map(|len| backend.zeros(len));
-        let [norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm] = sizes;
+        let [norm, dnorm, h, dh, dattn, dq, dk, dv, narrow_norm, narrow_dnorm] = sizes;
         let linear = LinearScratch::new(backend, size.linear(config));
-        Self { norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear }
+        Self { norm, dnorm, h, dh, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear }
     }
 
     #[cfg(test)]
     pub fn buffers(&self) -> impl Iterator<Item = &B::Buffer> {
-        let Self { norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear } =
-            self;
-        let own = [norm, dnorm, h, dh, dgate, dup, dattn, dq, dk, dv, narrow_norm, narrow_dnorm];
+        let Self { norm, dnorm, h, dh, dattn, dq, dk, dv, narrow_norm, narrow_dnorm, linear } = self;
+        let own = [norm, dnorm, h, dh, dattn, dq, dk, dv, narrow_norm, narrow_dnorm];
         own.into_iter().chain(linear.buffers())
     }
 
@@ -183,12 +180,12 @@ fn widest(config: &Config) -> usize {
 }
 
 /// Values of each buffer of [`Scratch`], in order.
-fn scratch_sizes(config: &Config, size: ScratchSize) -> [usize; 12] {
+fn scratch_sizes(config: &Config, size: ScratchSize) -> [usize; 10] {
     let (c, f, t, m) = (config.hidden_size, config.intermediate_size, size.rows, size.narrow);
     let (hd, kd) =
         (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
     let back = |len: usize| if size.backward { len } else { 0 };
-    let gradients = [t * f, t * f, t * f, t * hd, t * hd, t * kd, t * kd, m * c].map(back);
-    let [dh, dgate, dup, dattn, dq, dk, dv, narrow_dnorm] = gradients;
-    [t * c, back(t * c), t * f, dh, dgate, dup, dattn, dq, dk, dv, m * c, narrow_dnorm]
+    let gradients = [t * f, t * hd, t * hd, t * kd, t * kd, m * c].map(back);
+    let [dh, dattn, dq, dk, dv, narrow_dnorm] = gradients;
+    [t * c, back(t * c), t * f, dh, dattn, dq, dk, dv, m * c, narrow_dnorm]
 }

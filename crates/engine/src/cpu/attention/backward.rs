@@ -1,10 +1,10 @@
 //! Gradients of q, k and v. With P the probabilities, all products over one segment and head:
 //! dP = dout · vᵀ;  dS = P · (dP − Σ dout · out) · scale;  dq = dS · k;  dk = dSᵀ · q;  dv = Pᵀ · dout.
 
-use super::product::{COLUMNS, Rows, Strided, product};
-use super::{BLOCK, Task, check, cut, pad_rows, with_scratch};
+use super::{BLOCK, Task, check, cut, with_scratch};
 use crate::backend::{Attention, Out, Segment};
 use crate::cpu::parallel::{SharedMut, for_each, for_each_task};
+use crate::cpu::product::{COLUMNS, Panels, Seen, Strided, product};
 use crate::cpu::simd::{dot, exp, simd_fn};
 
 /// What the backward reads: `q, out, dout [Tq, H, D]`, `k, v [Tk, K, D]`, `lse [Tq, H]`.
@@ -74,13 +74,12 @@ fn check_prefixes(segments: &[Segment]) {
 
 /// Keys and values of one kv head, laid out for the products.
 struct Layout<'a> {
-    /// `[D, stride]`, times the scale.
-    keys_t: &'a [f32],
-    /// `[D, stride]`.
-    values_t: &'a [f32],
-    stride: usize,
+    /// `[D, keys]`, times the scale.
+    keys_t: Panels<'a>,
+    /// `[D, keys]`.
+    values_t: Panels<'a>,
     /// `[keys, padded_dim]`.
-    keys: &'a [f32],
+    keys: Panels<'a>,
 }
 
 impl Task<'_> {
@@ -106,16 +105,16 @@ fn attend_backward(
     prefix_gradients: &mut [f32],
 ) {
     let (dim, padded, keys) = (task.spec.head_dim, task.padded_dim(), task.keys());
-    let stride = Task::key_stride(keys);
+    let transposed = task.transposed_values(keys);
     let of_head = 2 * keys * padded;
-    with_scratch(2 * dim * stride + keys * padded + task.group() * of_head, |mut scratch| {
-        let keys_t = cut(&mut scratch, dim * stride);
-        let values_t = cut(&mut scratch, dim * stride);
-        task.transpose_keys(inputs.k, task.spec.scale as f32, keys, stride, keys_t);
-        task.transpose_keys(inputs.v, 1.0, keys, stride, values_t);
-        let padded_keys = cut(&mut scratch, keys * padded);
-        task.pad_keys(inputs.k, keys, padded_keys);
-        let layout = Layout { keys_t, values_t, stride, keys: padded_keys };
+    with_scratch(2 * transposed + keys * padded + task.group() * of_head, |mut scratch| {
+        let [keys_t, values_t] = [(); 2].map(|()| cut(&mut scratch, transposed));
+        task.transpose_keys(inputs.k, task.spec.scale as f32, keys, keys_t);
+        task.transpose_keys(inputs.v, 1.0, keys, values_t);
+        let packed = cut(&mut scratch, keys * padded);
+        task.pack_keys(inputs.k, keys, packed);
+        let [keys_t, values_t] = [keys_t, values_t].map(|values| Panels::packed(values, dim));
+        let layout = Layout { keys_t, values_t, keys: Panels::packed(packed, keys) };
         // Every head sums by itself, then the heads are added in order.
         let gradients = scratch;
         let shared = SharedMut::new(gradients);
@@ -158,7 +157,8 @@ fn head_backward(
     dq: &SharedMut,
     gradients: &mut [f32],
 ) {
-    let (dim, padded, stride) = (task.spec.head_dim, task.padded_dim(), layout.stride);
+    let (dim, padded) = (task.spec.head_dim, task.padded_dim());
+    let stride = Task::key_stride(task.keys());
     gradients.fill(0.0);
     let (dk, dv) = gradients.split_at_mut(task.keys() * padded);
     with_scratch(BLOCK * (2 * stride + 3 * padded), |mut scratch| {
@@ -173,17 +173,10 @@ fn head_backward(
             let by_row = |values, row| Strided { values, row, col: 1 };
             let by_column = |values| Strided { values, row: 1, col: stride };
             let columns = visible.next_multiple_of(COLUMNS);
-            let shape = (rows, columns, dim);
-            let (keys_t, values_t) = (layout.keys_t, layout.values_t);
-            product(shape, by_row(q_rows, padded), Rows { values: keys_t, stride }, Out::Set, p, stride);
-            product(
-                shape,
-                by_row(dout_rows, padded),
-                Rows { values: values_t, stride },
-                Out::Set,
-                ds,
-                stride,
-            );
+            let first = task.visible(start + 1);
+            let (shape, seen) = ((rows, columns, dim), Seen::Columns(first));
+            product(shape, by_row(q_rows, padded), layout.keys_t, seen, Out::Set, p, stride);
+            product(shape, by_row(dout_rows, padded), layout.values_t, seen, Out::Set, ds, stride);
             for (i, query) in block.clone().enumerate() {
                 let (p, ds) = (&mut p[i * stride..][..visible], &mut ds[i * stride..][..visible]);
                 let (p, hidden_p) = p.split_at_mut(task.visible(query + 1));
@@ -194,12 +187,12 @@ fn head_backward(
                 hidden_p.fill(0.0);
                 hidden_ds.fill(0.0);
             }
-            let padded_rows = |values| Rows { values, stride: padded };
-            let shape = (visible, padded, rows);
-            product(shape, by_column(&*p), padded_rows(&*dout_rows), Out::Add, dv, padded);
-            product(shape, by_column(&*ds), padded_rows(&*q_rows), Out::Add, dk, padded);
-            let keys = padded_rows(layout.keys);
-            product((rows, padded, visible), by_row(&*ds, stride), keys, Out::Set, dq_rows, padded);
+            let padded_rows = |values| Panels::rows(values, padded);
+            let (shape, seen) = ((visible, padded, rows), Seen::Rows(first));
+            product(shape, by_column(&*p), padded_rows(&*dout_rows), seen, Out::Add, dv, padded);
+            product(shape, by_column(&*ds), padded_rows(&*q_rows), seen, Out::Add, dk, padded);
+            let (shape, seen) = ((rows, padded, visible), Seen::Depths(first));
+            product(shape, by_row(&*ds, stride), layout.keys, seen, Out::Set, dq_rows, padded);
             for (i, query) in block.enumerate() {
                 // SAFETY: this query and head belong to this call.
                 let dq = unsafe { dq.slice(task.query_at(query, head), dim) };
@@ -207,6 +200,15 @@ fn head_backward(
             }
         }
     });
+}
+
+/// Rows one after another, each padded with zeros.
+fn pad_rows<'x>(rows: impl Iterator<Item = &'x [f32]>, padded: usize, out: &mut [f32]) {
+    for (row, out) in rows.zip(out.chunks_exact_mut(padded)) {
+        let (values, padding) = out.split_at_mut(row.len());
+        values.copy_from_slice(row);
+        padding.fill(0.0);
+    }
 }
 
 simd_fn! {

@@ -1,9 +1,9 @@
 //! Softmax(q · kᵀ · scale) · v.
 
-use super::product::{COLUMNS, Rows, Strided, product};
 use super::{BLOCK, Task, check, cut, few, with_scratch};
 use crate::backend::{Attention, Out};
 use crate::cpu::parallel::{SharedMut, for_each};
+use crate::cpu::product::{COLUMNS, Panels, Seen, Strided, product};
 use crate::cpu::simd::{LANES, exp, max, simd_fn, sum_lanes};
 use std::ops::Range;
 
@@ -45,13 +45,15 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
     let (dim, padded) = (task.spec.head_dim, task.padded_dim());
     let keys = task.visible(queries.end);
     let stride = Task::key_stride(keys);
-    with_scratch(dim * stride + keys * padded + BLOCK * (stride + padded), |mut scratch| {
-        let keys_t = cut(&mut scratch, dim * stride);
+    let transposed = task.transposed_values(keys);
+    with_scratch(transposed + keys * padded + BLOCK * (stride + padded), |mut scratch| {
+        let keys_t = cut(&mut scratch, transposed);
         let values = cut(&mut scratch, keys * padded);
         let scores = cut(&mut scratch, BLOCK * stride);
         let rows = scratch;
-        task.transpose_keys(k, task.spec.scale as f32, keys, stride, keys_t);
-        task.pad_keys(v, keys, values);
+        task.transpose_keys(k, task.spec.scale as f32, keys, keys_t);
+        task.pack_keys(v, keys, values);
+        let (keys_t, values) = (Panels::packed(keys_t, dim), Panels::packed(values, keys));
         for head in task.heads() {
             for start in queries.clone().step_by(BLOCK) {
                 let block = start..queries.end.min(start + BLOCK);
@@ -59,8 +61,9 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
                 let q =
                     Strided { values: &q[task.query_at(start, head)..], row: task.spec.heads * dim, col: 1 };
                 let columns = visible.next_multiple_of(COLUMNS);
-                let keys_t = Rows { values: keys_t, stride };
-                product((block.len(), columns, dim), q, keys_t, Out::Set, scores, stride);
+                let first = task.visible(start + 1);
+                let shape = (block.len(), columns, dim);
+                product(shape, q, keys_t, Seen::Columns(first), Out::Set, scores, stride);
                 let mut sums = [0.0f32; BLOCK];
                 for (i, query) in block.clone().enumerate() {
                     let row = &mut scores[i * stride..][..visible];
@@ -72,8 +75,8 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
                     unsafe { outputs.lse.slice(task.lse_at(query, head), 1)[0] = max + sum.ln() };
                 }
                 let p = Strided { values: scores, row: stride, col: 1 };
-                let values = Rows { values, stride: padded };
-                product((block.len(), padded, visible), p, values, Out::Set, rows, padded);
+                let shape = (block.len(), padded, visible);
+                product(shape, p, values, Seen::Depths(first), Out::Set, rows, padded);
                 for (i, query) in block.enumerate() {
                     // SAFETY: this query and head are this task's.
                     let out = unsafe { outputs.out.slice(task.query_at(query, head), dim) };

@@ -3,7 +3,7 @@
 //! log-denominators (Dao et al. 2022).
 //!
 //! A block of queries times all its keys is a small matrix product. For it the keys and values of
-//! one kv head are laid out once per task, transposed or with padded rows, and used by all query
+//! one kv head are laid out in panels once per task, and used by all query
 //! heads of the group. Each task owns rows and heads of the outputs; sums run in one order, whatever
 //! the number of threads.
 
@@ -11,18 +11,18 @@ mod backward;
 mod cached;
 mod few;
 mod forward;
-pub(super) mod product;
 
 pub use backward::{Inputs, backward};
 pub use cached::{CpuCache, NewRows, attention as cached};
 pub use forward::forward;
 
 use crate::backend::{Attention, Segment};
+use crate::cpu::product::COLUMNS;
 use std::cell::RefCell;
 use std::ops::Range;
 
 /// Query rows of a block.
-const BLOCK: usize = 32;
+const BLOCK: usize = 48;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -43,8 +43,8 @@ pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R 
 /// Bytes that a thread's backward over a segment of so many keys holds: the layouts of keys and values, a
 /// block's scores, and the gradients of one group of heads.
 pub fn scratch_bytes(keys: usize, head_dim: usize, group: usize) -> usize {
-    let (stride, padded) = (Task::key_stride(keys), head_dim.next_multiple_of(product::COLUMNS));
-    let layouts = 2 * head_dim * stride + keys * padded;
+    let (stride, padded) = (Task::key_stride(keys), head_dim.next_multiple_of(COLUMNS));
+    let layouts = 2 * head_dim * keys.next_multiple_of(COLUMNS) + keys * padded;
     let block = BLOCK * (2 * stride + 3 * padded);
     size_of::<f32>() * (layouts + block + group * 2 * keys * padded)
 }
@@ -87,13 +87,13 @@ impl<'a> Task<'a> {
 
     /// Head dim, rounded up to the products' columns.
     fn padded_dim(&self) -> usize {
-        self.spec.head_dim.next_multiple_of(product::COLUMNS)
+        self.spec.head_dim.next_multiple_of(COLUMNS)
     }
 
     /// Distance between rows of `keys` values: an odd number of cache lines, so that the same column
     /// of many rows does not compete for the same few sets of the cache.
     fn key_stride(keys: usize) -> usize {
-        (keys.div_ceil(product::COLUMNS) | 1) * product::COLUMNS
+        (keys.div_ceil(COLUMNS) | 1) * COLUMNS
     }
 
     fn group(&self) -> usize {
@@ -126,32 +126,39 @@ impl<'a> Task<'a> {
         (self.segment.q.start + i) * self.spec.heads + head
     }
 
-    /// `out[d][j] = factor · x[key j][d]` for the first `keys` keys, rows of `stride`, padded with
-    /// zeros.
-    fn transpose_keys(&self, x: &[f32], factor: f32, keys: usize, stride: usize, out: &mut [f32]) {
+    /// Values of [`Task::transpose_keys`].
+    fn transposed_values(&self, keys: usize) -> usize {
+        self.spec.head_dim * keys.next_multiple_of(COLUMNS)
+    }
+
+    /// A `[D, keys]` matrix in packed panels: `factor · x[key j][d]`, padded with zeros.
+    fn transpose_keys(&self, x: &[f32], factor: f32, keys: usize, out: &mut [f32]) {
         let dim = self.spec.head_dim;
-        for j in 0..keys {
-            let x = &x[self.key_at(j)..][..dim];
-            for d in 0..dim {
-                out[d * stride + j] = factor * x[d];
+        for (i, out) in out.chunks_exact_mut(dim * COLUMNS).enumerate() {
+            let first = i * COLUMNS;
+            for j in 0..COLUMNS.min(keys - first) {
+                let x = &x[self.key_at(first + j)..][..dim];
+                for d in 0..dim {
+                    out[d * COLUMNS + j] = factor * x[d];
+                }
+            }
+            for j in keys - first..COLUMNS {
+                (0..dim).for_each(|d| out[d * COLUMNS + j] = 0.0);
             }
         }
-        for d in 0..dim {
-            out[d * stride..][keys..stride].fill(0.0);
+    }
+
+    /// A `[keys, padded D]` matrix in packed panels: `x[key j][d]`, padded with zeros.
+    fn pack_keys(&self, x: &[f32], keys: usize, out: &mut [f32]) {
+        let dim = self.spec.head_dim;
+        for (i, out) in out.chunks_exact_mut(keys * COLUMNS).enumerate() {
+            let of_panel = i * COLUMNS..dim.min((i + 1) * COLUMNS);
+            for (j, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
+                let (values, padding) = out.split_at_mut(of_panel.len());
+                values.copy_from_slice(&x[self.key_at(j)..][of_panel.clone()]);
+                padding.fill(0.0);
+            }
         }
-    }
-
-    /// `out[j] = x[key j]` for the first `keys` keys, rows padded with zeros.
-    fn pad_keys(&self, x: &[f32], keys: usize, out: &mut [f32]) {
-        pad_rows((0..keys).map(|j| &x[self.key_at(j)..][..self.spec.head_dim]), self.padded_dim(), out);
-    }
-}
-
-fn pad_rows<'x>(rows: impl Iterator<Item = &'x [f32]>, padded: usize, out: &mut [f32]) {
-    for (row, out) in rows.zip(out.chunks_exact_mut(padded)) {
-        let (values, padding) = out.split_at_mut(row.len());
-        values.copy_from_slice(row);
-        padding.fill(0.0);
     }
 }
 

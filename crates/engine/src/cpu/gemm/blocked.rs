@@ -5,8 +5,8 @@
 //! cache, and nobody waits. Many threads pack it together first, a run of depths at a time, and
 //! then share out small tasks.
 
-use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
+use super::scratch::with_buffer;
 use super::{Layout, Operand, Output, Product};
 use crate::Out;
 use crate::cpu::parallel::for_each_task;

@@ -7,6 +7,7 @@ use super::simd::{Bf16, Element, F16, F32, MAX_LANES, NV, Portable, Simd};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 use crate::Dtype;
+use crate::cpu::simd::prefetch;
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -232,8 +233,8 @@ unsafe fn tile<S: Simd, const ROWS: usize, const W: usize>(
     unsafe {
         for i in 0..ROWS {
             let row = out.c.wrapping_add(i * out.row_stride);
-            S::prefetch(row);
-            S::prefetch(row.wrapping_add(out.cols - 1));
+            prefetch(row);
+            prefetch(row.wrapping_add(out.cols - 1));
         }
         let mut acc = [[S::zero(); W]; ROWS];
         for p in 0..depth {
@@ -372,7 +373,7 @@ unsafe fn dots_block<S: Simd, E: Element, const X: usize, const W: usize>(
             for j in 0..W {
                 let line = many.wrapping_add((j * many_stride + p) * E::SIZE);
                 w[j] = E::load::<S>(line);
-                S::prefetch(line.wrapping_add(W * many_stride * E::SIZE).cast());
+                prefetch(line.wrapping_add(W * many_stride * E::SIZE).cast());
             }
             for i in 0..X {
                 let x = S::load(few.add(i * few_stride + p));
@@ -452,7 +453,7 @@ unsafe fn pack_block<S: Simd, E: Element>(
             if (p * E::SIZE).is_multiple_of(64) {
                 // The next lines: each is a new stream, which the processor foresees only when it has begun.
                 for i in S::LANES..2 * S::LANES {
-                    S::prefetch(src.wrapping_add((i * stride + p) * E::SIZE).cast());
+                    prefetch(src.wrapping_add((i * stride + p) * E::SIZE).cast());
                 }
             }
             for i in 0..S::LANES {
@@ -506,9 +507,9 @@ unsafe fn pack_depths<S: Simd, E: Element>(
                 let to = panel.add(p * width);
                 let count = width.min(lines - first);
                 let ahead = run.wrapping_add(AHEAD * stride * E::SIZE);
-                S::prefetch(ahead.cast());
+                prefetch(ahead.cast());
                 if width * E::SIZE > 64 {
-                    S::prefetch(ahead.wrapping_add(64).cast());
+                    prefetch(ahead.wrapping_add(64).cast());
                 }
                 let mut i = 0;
                 while i + S::LANES <= count {

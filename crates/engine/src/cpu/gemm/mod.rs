@@ -14,9 +14,9 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 mod blocked;
-mod buffer;
 pub(super) mod kernel;
 mod pack;
+mod scratch;
 mod simd;
 #[cfg(test)]
 mod tests;
@@ -139,9 +139,9 @@ pub fn packing_bytes(m: usize, n: usize, k: usize) -> [usize; 2] {
     let kernel = Kernel::chosen();
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if kernel.tiles && amx::pays(&p) {
-        return [buffer::held_bytes(amx::buffer_bytes(&p) / size_of::<f32>()), 0];
+        return [scratch::held_bytes(amx::buffer_bytes(&p) / size_of::<f32>()), 0];
     }
-    blocked::buffer_values(kernel, &p).map(buffer::held_bytes)
+    blocked::buffer_values(kernel, &p).map(scratch::held_bytes)
 }
 
 /// What a stored row of an operand is. A *line* is a row of A or a column of B.

@@ -3,8 +3,8 @@
 //! Plain numbers are converted by the kernel on their way. Blocks are unpacked first, so much at a time that
 //! it stays in the second-level cache, and then packed as f32; or straight to their place, where they lie in panels already.
 
-use super::buffer::with_buffer;
 use super::kernel::Kernel;
+use super::scratch::with_buffer;
 use super::{Layout, Operand, Stored};
 use crate::blocks::panels::COLUMNS;
 use crate::{Dtype, FrozenMatrix};

@@ -34,8 +34,6 @@ pub trait Simd: Copy {
     unsafe fn load_f16(p: *const u8) -> Self::V;
     /// Transpose a square block of `LANES` registers in place.
     unsafe fn transpose(block: &mut [Self::V]);
-    /// Ask for the cache line of `p`, which need not be valid.
-    unsafe fn prefetch(p: *const f32);
 }
 
 /// Registers of B in a tile: its width is `NV · LANES`.
@@ -152,6 +150,4 @@ impl Simd for Portable {
             }
         }
     }
-    #[inline(always)]
-    unsafe fn prefetch(_: *const f32) {}
 }

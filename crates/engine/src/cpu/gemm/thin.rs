@@ -1,9 +1,9 @@
 //! Products with a thin side, as dot products over lines that are read where they are stored:
 //! packing would cost more than the product.
 
-use super::buffer::with_buffer;
 use super::kernel::{Kernel, Tile};
 use super::pack::unpack;
+use super::scratch::with_buffer;
 use super::{Layout, Operand, Output, Product, Stored};
 use crate::cpu::parallel::for_each_task;
 use crate::{Dtype, Out};

@@ -81,10 +81,6 @@ impl Simd for Avx2 {
             }
         }
     }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -168,9 +164,5 @@ impl Simd for Avx512 {
             }
             *r = t;
         }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(p: *const f32) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 }

@@ -32,10 +32,14 @@ thread_local! {
     static ACTIVATIONS: RefCell<Int8Blocks> = RefCell::default();
 }
 
+/// Rows from which on products of f32 with unpacked weights are faster than those of int8 without an instruction for them.
+const UNPACKED_ROWS: usize = 32;
+const _: () = assert!(UNPACKED_ROWS <= STEADY_ROWS, "all runs of a prompt go one way");
+
 /// Whether so many rows are multiplied here. Where int8 products are slow, many rows are worth unpacking the weights
 /// for (`cpu::gemm`): 1.3 to 1.8 × the rate with AVX2, and activations need not be rounded.
 pub fn serves(rows: usize) -> bool {
-    rows < STEADY_ROWS || Kernel::best().fused
+    rows < UNPACKED_ROWS || Kernel::best().fused
 }
 
 /// `y [rows, outputs] (+)= alpha · x [rows, inputs] · wᵀ`.

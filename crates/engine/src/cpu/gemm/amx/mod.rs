@@ -18,7 +18,7 @@ mod split;
 mod tests;
 mod tile;
 
-use super::buffer::with_buffer;
+use super::scratch::with_buffer;
 use super::{Layout, Output, Product};
 use crate::Out;
 use crate::cpu::parallel::for_each_task;

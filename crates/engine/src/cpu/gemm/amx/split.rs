@@ -15,7 +15,7 @@
 use super::super::simd::Simd;
 use super::super::x86::Avx512;
 use super::super::{Layout, Operand, Stored};
-use super::super::{buffer::with_buffer, pack::unpack};
+use super::super::{pack::unpack, scratch::with_buffer};
 use super::tile::{DEPTHS, LINES, TILE};
 use crate::{Dtype, Format, FrozenMatrix};
 use std::arch::x86_64::*;
