@@ -44,10 +44,10 @@ pub fn tokenizer(path: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     locate(path, Kind::Model, Wanted::Tokenizer, ui)
 }
 
-/// The file of a data set: `org/name`, or one file of it by `org/name/path`.
+/// The file of a data set, or the pattern of its parts: `org/name`, or a file of it by `org/name/path`.
 ///
 /// # Errors
-/// As [`model`]; the data set has several files, and none is named.
+/// As [`model`]; the data set has several files that are no parts of one, and none is named.
 pub fn data(path: &Path, ui: &Ui) -> Result<PathBuf, Failure> {
     locate(path, Kind::DataSet, Wanted::DataFile, ui)
 }

@@ -376,14 +376,16 @@ fn the_doctor_shows_settings_without_the_token_and_finds_damage() {
 #[test]
 fn a_recipe_names_the_hub_and_its_record_names_the_commit() {
     let place = Place::with_remote_base();
-    let rows: String = (0..30)
-        .map(|i| {
-            format!(
-                "{{\"instruction\": \"Сколько будет {i}?\", \"input\": \"\", \"output\": \"Будет {i}.\"}}\n"
-            )
-        })
-        .collect();
-    place.hub.commit("datasets/org/data", "main", &[("train.jsonl", rows.as_bytes())]);
+    let row = |i| {
+        format!("{{\"instruction\": \"Сколько будет {i}?\", \"input\": \"\", \"output\": \"Будет {i}.\"}}\n")
+    };
+    // In two files, as large sets are.
+    let parts: [String; 2] = [(0..20).map(row).collect(), (20..30).map(row).collect()];
+    let files = [
+        ("data/train-00000-of-00002.jsonl", parts[0].as_bytes()),
+        ("data/train-00001-of-00002.jsonl", parts[1].as_bytes()),
+    ];
+    place.hub.commit("datasets/org/data", "main", &files);
     let recipe = "[data]\npath = \"org/data\"\nfrom = \"ru\"\nto = \"ru\"\nvalidation_share = 0.2\n[clean]\n\
         about_language = false\nwrong_language = false\n[base]\nmodel = \"org/tiny\"\n[train]\nmax_steps = 1\n[eval]\nlimit = 2\nmax_new_tokens = 4\n";
     fs::write(place.dir.path().join("r.toml"), recipe).unwrap();
@@ -393,6 +395,9 @@ fn a_recipe_names_the_hub_and_its_record_names_the_commit() {
     let commit = fs::read_to_string(place.dir.path().join("hf/hub/models--org--tiny/refs/main")).unwrap();
     assert!(resolved.contains(&format!("model = \"org/tiny@{commit}\"")), "{resolved}");
     assert!(resolved.contains("path = \"org/data@"), "{resolved}");
+    assert!(resolved.contains("/data/train-*-of-00002*.jsonl\""), "{resolved}");
+    let cleaned = fs::read_to_string(place.dir.path().join("run/01-clean/report.json")).unwrap();
+    assert!(cleaned.contains("\"total\": 30"), "{cleaned}");
     // The record alone brings the run back, here without a network.
     let args = ["teach", "run/recipe.resolved.toml", "-o", "run", "--dry-run", "--json"];
     let again = place.offline(&args);

@@ -7,6 +7,8 @@ use std::io;
 pub enum Error {
     #[error("cannot open {file}: {source}")]
     Open { file: String, source: io::Error },
+    #[error("no file matches {pattern}; a `*` in the name stands for any part of it")]
+    NoMatch { pattern: String },
     #[error("cannot read {file}: {source}")]
     Read { file: String, source: io::Error },
     #[error("{file} is truncated: its compressed data end too early; copy or download it again")]

@@ -20,6 +20,7 @@ mod config;
 mod data_set;
 mod error;
 mod example;
+mod files;
 mod language;
 mod parquet;
 mod read;
@@ -39,6 +40,7 @@ pub use data_set::{
 };
 pub use error::{Error, RowError};
 pub use example::{Body, Example, FieldName, Message, Role, Translation};
+pub use files::{data_files, is_pattern};
 pub use language::{Language, Script};
 pub use read::{read_examples, read_examples_from};
 pub use repair::Counts as RepairCounts;

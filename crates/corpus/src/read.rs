@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::example::Example;
+use crate::files::data_files;
 use crate::parquet;
 use crate::row::example_from_row;
 use crate::text::excerpt;
@@ -13,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// Read every example of a file; `-` is standard input. Parquet, `.gz` and `.zst` are known by their
+/// Read every example of a file, or of all files that a pattern stands for ([`data_files`]); `-` is standard input. Parquet, `.gz` and `.zst` are known by their
 /// first bytes, not by name. JSONL is read line by line, so only its examples are held in memory.
 ///
 /// An example without an id gets the hash of its content; an id that occurs twice gets `-2`, `-3`… so
@@ -26,9 +27,17 @@ pub fn read_examples(path: &Path) -> Result<Vec<Example>, Error> {
     if path.as_os_str() == "-" {
         return read_examples_from(io::stdin().lock(), "standard input");
     }
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(|source| Error::Open { file: name.clone(), source })?;
-    read_examples_from(file, &name)
+    let files = data_files(path)?;
+    let mut examples = Vec::new();
+    for path in &files {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|source| Error::Open { file: name.clone(), source })?;
+        examples.append(&mut read_examples_from(file, &name)?);
+    }
+    if files.len() > 1 {
+        make_ids_unique(&mut examples);
+    }
+    Ok(examples)
 }
 
 /// As [`read_examples`], from any reader; `name` stands for the file in messages.

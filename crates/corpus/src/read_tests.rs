@@ -51,6 +51,27 @@ fn compressed_files_are_known_by_their_bytes() {
 }
 
 #[test]
+fn a_pattern_stands_for_all_files_that_match() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("train-1-of-2.jsonl", "{\"id\": \"b\", \"text\": \"two\"}\n{\"id\": \"c\", \"text\": \"three\"}");
+    write("train-0-of-2.json", "[{\"id\": \"b\", \"text\": \"one\"}]");
+    write("test.jsonl", "{\"text\": \"no\"}");
+    std::fs::create_dir(dir.path().join("train-folder")).unwrap();
+    let read = |name: &str| read_examples(&dir.path().join(name));
+    let ids = |name: &str| read(name).unwrap().into_iter().map(|e| e.id).collect::<Vec<_>>();
+    assert_eq!(ids("train-*"), ["b", "b-2", "c"], "in the order of the names, with unique ids");
+    assert_eq!(ids("*-1-*.jsonl"), ["b", "c"]);
+    assert!(read("valid*").unwrap_err().to_string().contains("no file matches"));
+    // A file may be called so.
+    write("train-*", "{\"id\": \"star\", \"text\": \"one\"}");
+    assert_eq!(ids("train-*"), ["star"]);
+    // A bad row is said to be in its own file.
+    write("train-1-of-2.jsonl", "{}");
+    assert!(read("*-of-2*").unwrap_err().to_string().contains("train-1-of-2.jsonl: row 1"));
+}
+
+#[test]
 fn every_format_is_read() {
     let rows = [
         r#"{"instruction": "a", "output": "b"}"#,

@@ -95,7 +95,7 @@ impl Error {
             Error::Offline { .. } => "run once with HF_HUB_OFFLINE=0 to fetch it".into(),
             Error::NothingWanted { files, .. } if !files.is_empty() => format!("it holds {}", shown(files)),
             Error::SeveralDataFiles { repo, files } => match files.first() {
-                Some(file) => format!("name one of them: {}/{file}", repo),
+                Some(file) => format!("name one of them, {repo}/{file}, or several with a `*` in the file's name"),
                 None => return None,
             },
             Error::Damaged { .. } => "a proxy may have changed it; the same command fetches it anew".into(),

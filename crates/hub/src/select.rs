@@ -15,9 +15,9 @@ pub enum Wanted {
     Config,
     /// An adapter in PEFT's format.
     Adapter,
-    /// The file with a data set's examples.
+    /// The file with a data set's examples, or the parts that it is cut into.
     DataFile,
-    /// One file by its path.
+    /// One file by its path, or all that match where it has a `*`.
     File(String),
 }
 
@@ -77,6 +77,7 @@ pub fn select(repo: &Repo, wanted: &Wanted, paths: &BTreeSet<String>) -> Result<
     };
     match wanted {
         Wanted::File(path) if paths.contains(path) => Ok(vec![path.clone()]),
+        Wanted::File(pattern) if !matching(pattern, paths).is_empty() => Ok(matching(pattern, paths)),
         Wanted::File(path) => Err(Error::EntryNotFound { repo: repo.clone(), path: path.clone() }),
         Wanted::Tokenizer => {
             let files: Vec<String> = there(&COMPANIONS);
@@ -105,6 +106,7 @@ pub fn select(repo: &Repo, wanted: &Wanted, paths: &BTreeSet<String>) -> Result<
         Wanted::DataFile => match &data_files(paths)[..] {
             [] => Err(nothing("data file (JSON, JSONL or Parquet, also .gz or .zst)")),
             [file] => Ok(vec![file.clone()]),
+            files if pattern(files).is_some() => Ok(files.to_vec()),
             files => Err(Error::SeveralDataFiles { repo: repo.clone(), files: files.to_vec() }),
         },
     }
@@ -161,6 +163,42 @@ pub fn data_files(paths: &BTreeSet<String>) -> Vec<String> {
         }
     }
     by_stem.into_values().cloned().collect()
+}
+
+/// Files that match a pattern. A `*` does not reach into folders.
+fn matching(pattern: &str, paths: &BTreeSet<String>) -> Vec<String> {
+    let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+    let Some(pattern) = glob::Pattern::new(pattern).ok().filter(|pattern| pattern.as_str().contains('*'))
+    else {
+        return Vec::new();
+    };
+    paths.iter().filter(|path| pattern.matches_with(path, options)).cloned().collect()
+}
+
+/// What stands for all parts that one file was cut into, by the names that the `datasets` library gives them
+/// (`train-00000-of-00002.parquet`, `train-00000-of-00002-0123abcd.parquet`). `None`: that is not what they are, or one is missing.
+pub fn pattern(files: &[String]) -> Option<String> {
+    struct Part<'a> {
+        stem: &'a str,
+        number: usize,
+        count: &'a str,
+        ending: &'a str,
+    }
+    fn part(file: &str) -> Option<Part<'_>> {
+        let (whole, ending) = file.split_at(stem(file).len());
+        let (before, after) = whole.rsplit_once("-of-")?;
+        let (stem, number) = before.rsplit_once('-')?;
+        let count = after.split('-').next()?;
+        Some(Part { stem, number: number.parse().ok()?, count, ending })
+    }
+    let parts: Vec<Part<'_>> = files.iter().map(|file| part(file)).collect::<Option<_>>()?;
+    let first = parts.first()?;
+    let one = parts.iter().all(|p| (p.stem, p.count, p.ending) == (first.stem, first.count, first.ending));
+    let numbers: BTreeSet<usize> = parts.iter().map(|part| part.number).collect();
+    let whole =
+        first.count.parse().is_ok_and(|count: usize| numbers == (0..count).collect() && count == parts.len());
+    let Part { stem, count, ending, .. } = first;
+    (one && whole).then(|| format!("{stem}-*-of-{count}*{ending}"))
 }
 
 const ENDINGS: [&str; 4] = [".parquet", ".jsonl", ".ndjson", ".json"];
@@ -252,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_one_file_have_a_pattern() {
+        let of = |names: &[&str]| pattern(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        let parts = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"];
+        assert_eq!(of(&parts).unwrap(), "data/train-*-of-00002*.parquet");
+        assert_eq!(
+            of(&["a-00000-of-00002-x.json", "a-00001-of-00002-y.json"]).unwrap(),
+            "a-*-of-00002*.json"
+        );
+        assert_eq!(of(&["en.jsonl", "ru.jsonl"]), None);
+        assert_eq!(of(&parts[1..]), None, "one is missing");
+        assert_eq!(of(&[parts[0], "data/sft-00001-of-00002.parquet"]), None, "two splits");
+        let wanted = |path: &str| selected(&Wanted::File(path.into()), &parts);
+        assert_eq!(wanted(&of(&parts).unwrap()).unwrap(), parts);
+        assert_eq!(wanted(parts[0]).unwrap(), parts[..1]);
+        assert!(wanted("*.parquet").is_err(), "a star does not reach into folders");
+        assert_eq!(selected(&Wanted::DataFile, &parts).unwrap(), parts);
+    }
+
+    #[test]
     fn what_is_not_there_is_said_with_what_is() {
         let error = selected(&Wanted::Model, &["model.q4.gguf", "README.md"]).unwrap_err();
         assert!(error.to_string().contains("weights") && error.hint().unwrap().contains("model.q4.gguf"));
@@ -269,6 +326,7 @@ mod tests {
         assert_eq!(found(&["a.json", "dataset_infos.json", "training_config.json", ".x/a.json"]), ["a.json"]);
         assert_eq!(found(&["val.jsonl.gz", "trained.jsonl.gz"]), ["trained.jsonl.gz"]);
         assert_eq!(found(&["en.jsonl", "ru.jsonl"]), ["en.jsonl", "ru.jsonl"]);
+        assert_eq!(found(&["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]).len(), 2);
         assert!(found(&["README.md", "train.csv"]).is_empty());
     }
 }

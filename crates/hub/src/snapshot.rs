@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::http::ATTEMPTS;
 use crate::progress::Progress;
 use crate::repo::{Kind, Repo};
-use crate::select::{OPTIONAL, Wanted, index_in, select, shards, weights};
+use crate::select::{OPTIONAL, Wanted, index_in, pattern, select, shards, weights};
 use crate::tree::{self, Tree};
 use crate::verify::free_bytes;
 use std::collections::BTreeSet;
@@ -87,6 +87,10 @@ impl Hub {
         }
         let path = match (wanted, &selected[..]) {
             (Wanted::File(_) | Wanted::DataFile, [file]) => snapshot.join(file),
+            (Wanted::File(pattern), _) => snapshot.join(pattern),
+            (Wanted::DataFile, files) => {
+                snapshot.join(pattern(files).expect("parts of one file were selected"))
+            }
             _ => snapshot,
         };
         let weights = found.tree.as_ref().map(|tree| weights(tree.keys()).map(|path| tree[path].size).sum());

@@ -323,6 +323,30 @@ fn a_data_set_is_its_training_file() {
 }
 
 #[test]
+fn a_data_set_in_parts_is_fetched_whole() {
+    let place = Place::new();
+    let parts = [0, 1, 2].map(|i| format!("data/train-0000{i}-of-00003.jsonl"));
+    let [a, b, c] = parts.each_ref().map(|part| (part.as_str(), part.as_bytes()));
+    place.hub.commit(
+        "datasets/org/parts",
+        "main",
+        &[("README.md", b""), a, b, c, ("data/test-00000-of-00001.jsonl", b"[]")],
+    );
+    let pattern = "data/train-*-of-00003*.jsonl";
+    let (repo, file) = Repo::parse(&format!("org/parts/{pattern}"), Kind::DataSet).unwrap();
+    for wanted in [Wanted::DataFile, Wanted::File(file.unwrap())] {
+        let progress: Arc<dyn Progress> = place.heard.clone();
+        let fetched = place.client(&[]).fetch(&repo, &wanted, &progress).unwrap();
+        assert!(fetched.path.ends_with(pattern), "{}", fetched.path.display());
+        let folder = fetched.path.parent().unwrap();
+        for part in &parts {
+            assert_eq!(fs::read(folder.join(part.strip_prefix("data/").unwrap())).unwrap(), part.as_bytes());
+        }
+        assert!(!folder.join("test-00000-of-00001.jsonl").exists());
+    }
+}
+
+#[test]
 fn two_programs_fetch_one_file_once() {
     let (place, _) = Place::with_model();
     place.hub.state().throttle = Some((30_000, std::time::Duration::from_millis(30)));

@@ -6,6 +6,7 @@ mod table;
 use crate::base;
 use crate::hub;
 use crate::report::{Failure, Outcome};
+use crate::stages::train::holds_tokens;
 use crate::ui::Ui;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use colours::{Marks, paint};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tolmach_corpus::Example;
 use tolmach_tokenize::{
     BUILT_IN_TEMPLATES, ExampleEncoder, MaskConfig, Measure, OverLong, PromptTemplate, Survey, TokenExample,
-    Tokenizer, looks_pretokenized, measure_examples, measure_token_examples, read_token_examples,
+    Tokenizer, measure_examples, measure_token_examples, read_token_examples,
 };
 
 /// Show in colour what is trained, and measure a data set: fertility, lengths, oddities
@@ -64,8 +65,7 @@ pub fn run(mut args: Args, ui: &Ui) -> Outcome {
     let tokenizer = base::tokenizer(&args.tokenizer, ui)?;
     let max_seq_length = args.max_seq_length.unwrap_or(usize::MAX);
     let mask = MaskConfig { train_on_prompt: args.train_on_prompt };
-    let from_stdin = args.data.as_os_str() == "-";
-    let pretokenized = !from_stdin && looks_pretokenized(&args.data)?;
+    let pretokenized = holds_tokens(&args.data)?;
 
     let (measures, shown) = if pretokenized {
         let examples = read_token_examples(&args.data, Some(tokenizer.vocab_size()))?;

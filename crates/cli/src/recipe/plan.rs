@@ -7,7 +7,7 @@ use crate::report::{Exit, Failure};
 use crate::stages::train::Quantize;
 use crate::ui::Ui;
 use std::path::{Path, PathBuf};
-use tolmach_corpus::CleanConfig;
+use tolmach_corpus::{CleanConfig, data_files};
 use tolmach_eval::EvalConfig;
 use tolmach_hub::Kind;
 use tolmach_model::LoraConfig;
@@ -144,7 +144,9 @@ impl RunPlan {
             ("[eval] source_text", self.eval.source_text.as_ref()),
         ];
         for (key, path) in files {
-            if let Some(path) = path.filter(|path| !path.is_file() && !hub::is_remote(path, Kind::DataSet)) {
+            let is_here =
+                |path: &Path| data_files(path).is_ok_and(|files| files.iter().all(|file| file.is_file()));
+            if let Some(path) = path.filter(|path| !is_here(path) && !hub::is_remote(path, Kind::DataSet)) {
                 return Err(Failure::input(format!("{key}: there is no file {}", path.display()))
                     .hint("relative paths are relative to the recipe"));
             }

@@ -181,9 +181,12 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
 /// # Errors
 /// The file cannot be read.
 pub fn hash_file(path: &Path) -> Result<String, Failure> {
+    let files = tolmach_corpus::data_files(path)?;
     let read = || -> std::io::Result<blake3::Hash> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
+        for file in &files {
+            hasher.update_reader(File::open(file)?)?;
+        }
         Ok(hasher.finalize())
     };
     let hash = read().map_err(|e| Failure::input(format!("cannot read {}: {e}", path.display())))?;

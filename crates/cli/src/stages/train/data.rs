@@ -5,7 +5,7 @@ use crate::report::Failure;
 use crate::ui::Ui;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tolmach_corpus::read_examples;
+use tolmach_corpus::{is_pattern, read_examples};
 use tolmach_engine::random;
 use tolmach_model::Config;
 use tolmach_tokenize::{
@@ -38,9 +38,9 @@ pub fn is_pretokenized(options: &TrainOptions) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Standard input cannot be looked at beforehand: it holds text.
-fn holds_tokens(path: &Path) -> Result<bool, Failure> {
-    Ok(path.as_os_str() != "-" && looks_pretokenized(path)?)
+/// Standard input cannot be looked at beforehand: it holds text; so do the files of a pattern.
+pub fn holds_tokens(path: &Path) -> Result<bool, Failure> {
+    Ok(path.as_os_str() != "-" && !is_pattern(path) && looks_pretokenized(path)?)
 }
 
 impl Data {

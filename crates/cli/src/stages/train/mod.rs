@@ -11,6 +11,7 @@ mod record;
 mod samples;
 mod time;
 
+pub use data::holds_tokens;
 pub use facts::PlanFacts;
 pub use output::STATE as TRAINING_STATE;
 pub use prepare::Base;
