@@ -151,7 +151,7 @@ pub fn forward_out(rows: usize, branch: &LoraOut<CpuBackend>, y: &mut [f32]) {
         each_rows(rows, rows * outputs, |start, rows| {
             // SAFETY: these rows are this task's.
             let y = unsafe { y.slice(start * outputs, rows * outputs) };
-            let u = Strided { values: &branch.u[start * rank..], row: rank, col: 1 };
+            let u = Strided::rows(&branch.u[start * rank..], rank);
             product((rows, outputs, rank), u, b, Seen::All, Out::Add, y, outputs);
         });
     });
@@ -246,7 +246,7 @@ fn backward_in(
         each_rows(rows, rows * inputs, |start, rows| {
             // SAFETY: these rows are this task's.
             let dx = unsafe { dx.slice(start * inputs, rows * inputs) };
-            let du = Strided { values: &du[start * sum..], row: sum, col: 1 };
+            let du = Strided::rows(&du[start * sum..], sum);
             product((rows, inputs, sum), du, stacked, Seen::All, to, dx, inputs);
         });
     });
@@ -324,7 +324,7 @@ fn over_rows(
     for start in (0..rows).step_by(DEPTH) {
         let depth = DEPTH.min(rows - start);
         let to = if start == 0 { Out::Set } else { Out::Add };
-        let left = Strided { values: &left[start * left_stride..], row: 1, col: left_stride };
+        let left = Strided::transposed(&left[start * left_stride..], left_stride);
         let right = Panels::rows(&right[start * right_stride + from..], right_stride);
         product((lines, width, depth), left, right, Seen::All, to, out, width);
     }

@@ -8,12 +8,29 @@ use std::ops::Range;
 /// Columns of B and C come in multiples of this.
 pub const COLUMNS: usize = 16;
 
-/// A matrix whose element (i, l) is `values[i · row + l · col]`.
+/// A stored row-major, `stride` values from one stored row to the next.
 #[derive(Clone, Copy)]
 pub struct Strided<'a> {
     pub values: &'a [f32],
-    pub row: usize,
-    pub col: usize,
+    pub stride: usize,
+    /// Whether stored rows are A's columns.
+    pub transposed: bool,
+}
+
+impl<'a> Strided<'a> {
+    pub fn rows(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride, transposed: false }
+    }
+
+    pub fn transposed(values: &'a [f32], stride: usize) -> Self {
+        Self { values, stride, transposed: true }
+    }
+
+    /// Where element (i, l) is.
+    #[inline(always)]
+    fn at<const T: bool>(&self, i: usize, l: usize) -> usize {
+        if T { i + l * self.stride } else { i * self.stride + l }
+    }
 }
 
 /// A matrix cut into panels of [`COLUMNS`] columns.
@@ -103,7 +120,9 @@ simd_fn! {
         assert!(n % COLUMNS == 0, "{n} columns");
         assert!(n <= c_stride && (m - 1) * c_stride + n <= c.len(), "C");
         if k > 0 {
-            assert!((m - 1) * a.row + (k - 1) * a.col < a.values.len(), "A");
+            let last =
+                if a.transposed { a.at::<true>(m - 1, k - 1) } else { a.at::<false>(m - 1, k - 1) };
+            assert!(last < a.values.len(), "A");
             assert!(b.at(k - 1, n - 1) < b.values.len(), "B");
         }
         let whole = Whole { m, n, k, a, b, seen, to, c_stride };
@@ -142,8 +161,16 @@ impl Whole<'_> {
         let mut from = 0;
         loop {
             let part = Part { of: self, depths: from..self.k.min(from + DEPTHS) };
+            // A tile knows at compile time how A is stored: where all its addresses are computed, that takes as long
+            // as the arithmetic.
             // SAFETY: by this function's contract.
-            unsafe { part.run::<FMA, MR, NR>(c) };
+            unsafe {
+                if self.a.transposed {
+                    part.run::<FMA, true, MR, NR>(c);
+                } else {
+                    part.run::<FMA, false, MR, NR>(c);
+                }
+            }
             from += DEPTHS;
             if from >= self.k {
                 return;
@@ -165,7 +192,7 @@ impl Part<'_> {
     /// # Safety
     /// The shape lies inside A, B and `c`.
     #[inline(always)]
-    unsafe fn run<const FMA: bool, const MR: usize, const NR: usize>(&self, c: &mut [f32]) {
+    unsafe fn run<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(&self, c: &mut [f32]) {
         let &Whole { m, n, .. } = self.of;
         // SAFETY: rows and columns below m and n.
         unsafe {
@@ -173,7 +200,7 @@ impl Part<'_> {
                 for i in (0..m).step_by(MR) {
                     let mut column = 0;
                     while column < n {
-                        column += self.tiles::<FMA, MR, NR>(i, column, c);
+                        column += self.tiles::<FMA, T, MR, NR>(i, column, c);
                     }
                 }
             } else {
@@ -181,7 +208,7 @@ impl Part<'_> {
                 while column < n {
                     let mut width = 0;
                     for i in (0..m).step_by(MR) {
-                        width = self.tiles::<FMA, MR, NR>(i, column, c);
+                        width = self.tiles::<FMA, T, MR, NR>(i, column, c);
                     }
                     column += width;
                 }
@@ -194,7 +221,7 @@ impl Part<'_> {
     /// # Safety
     /// As [`Part::run`].
     #[inline(always)]
-    unsafe fn tiles<const FMA: bool, const MR: usize, const NR: usize>(
+    unsafe fn tiles<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
         &self,
         i: usize,
         column: usize,
@@ -203,10 +230,10 @@ impl Part<'_> {
         // SAFETY: as this function's contract says.
         unsafe {
             if NR > COLUMNS && self.of.n - column < NR {
-                self.rows::<FMA, MR, COLUMNS>(i, column, c);
+                self.rows::<FMA, T, MR, COLUMNS>(i, column, c);
                 COLUMNS
             } else {
-                self.rows::<FMA, MR, NR>(i, column, c);
+                self.rows::<FMA, T, MR, NR>(i, column, c);
                 NR
             }
         }
@@ -215,7 +242,7 @@ impl Part<'_> {
     /// # Safety
     /// As [`Part::run`].
     #[inline(always)]
-    unsafe fn rows<const FMA: bool, const MR: usize, const NR: usize>(
+    unsafe fn rows<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
         &self,
         i: usize,
         column: usize,
@@ -225,7 +252,7 @@ impl Part<'_> {
             ($($rows:literal)*) => {
                 match MR.min(self.of.m - i) {
                     // SAFETY: as this function's contract says.
-                    $($rows if $rows <= MR => unsafe { self.tile::<FMA, $rows, NR>(i, column, c) },)*
+                    $($rows if $rows <= MR => unsafe { self.tile::<FMA, T, $rows, NR>(i, column, c) },)*
                     _ => unreachable!("a tile has at most MR rows"),
                 }
             };
@@ -238,7 +265,7 @@ impl Part<'_> {
     /// # Safety
     /// Rows `i .. i + MR`, columns `column .. column + NR` and the depths lie inside A, B and C.
     #[inline(always)]
-    unsafe fn tile<const FMA: bool, const MR: usize, const NR: usize>(
+    unsafe fn tile<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
         &self,
         i: usize,
         column: usize,
@@ -260,10 +287,14 @@ impl Part<'_> {
         for l in depths {
             // SAFETY: by this function's contract; a tile twice as wide as a panel begins where one begins.
             let row: [f32; NR] = unsafe { b.row_of_tile(l, column) };
-            prefetch(b.values.as_ptr().wrapping_add(b.at(l, column + NR.max(COLUMNS))));
+            let next = b.at(l, column + NR.max(COLUMNS));
+            prefetch(b.values.as_ptr().wrapping_add(next));
+            if NR > COLUMNS {
+                prefetch(b.values.as_ptr().wrapping_add(next + b.panel));
+            }
             for r in 0..MR {
                 // SAFETY: likewise.
-                let x = unsafe { *a.values.get_unchecked((i + r) * a.row + l * a.col) };
+                let x = unsafe { *a.values.get_unchecked(a.at::<T>(i + r, l)) };
                 for j in 0..NR {
                     sums[r][j] = fma::<FMA>(x, row[j], sums[r][j]);
                 }
@@ -321,7 +352,7 @@ mod tests {
             for i in 0..m {
                 (0..k).filter(|&l| !counts(i, l)).for_each(|l| stored[i * row + l * col] = 0.0);
             }
-            let a = Strided { values: &stored, row, col };
+            let a = Strided { values: &stored, stride: if transposed { m } else { k }, transposed };
             for b_stored in [Panels::rows(&in_rows, n + 3), Panels::packed(&packed, k)] {
                 for (to, tiles) in
                     [Out::Set, Out::Add].into_iter().flat_map(|to| [(to, 0), (to, 8), (to, 32)])

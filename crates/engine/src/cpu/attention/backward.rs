@@ -170,8 +170,8 @@ fn head_backward(
             let (rows, visible) = (block.len(), task.visible(block.end));
             pad_rows(block.clone().map(|i| task.query_row(inputs.q, i, head)), padded, q_rows);
             pad_rows(block.clone().map(|i| task.query_row(inputs.dout, i, head)), padded, dout_rows);
-            let by_row = |values, row| Strided { values, row, col: 1 };
-            let by_column = |values| Strided { values, row: 1, col: stride };
+            let by_row = |values, row| Strided::rows(values, row);
+            let by_column = |values| Strided::transposed(values, stride);
             let columns = visible.next_multiple_of(COLUMNS);
             let first = task.visible(start + 1);
             let (shape, seen) = ((rows, columns, dim), Seen::Columns(first));

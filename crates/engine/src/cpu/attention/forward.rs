@@ -59,7 +59,7 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
                 let block = start..queries.end.min(start + BLOCK);
                 let visible = task.visible(block.end);
                 let q =
-                    Strided { values: &q[task.query_at(start, head)..], row: task.spec.heads * dim, col: 1 };
+                    Strided::rows(&q[task.query_at(start, head)..], task.spec.heads * dim);
                 let columns = visible.next_multiple_of(COLUMNS);
                 let first = task.visible(start + 1);
                 let shape = (block.len(), columns, dim);
@@ -74,7 +74,7 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
                     // SAFETY: this query and head are this task's.
                     unsafe { outputs.lse.slice(task.lse_at(query, head), 1)[0] = max + sum.ln() };
                 }
-                let p = Strided { values: scores, row: stride, col: 1 };
+                let p = Strided::rows(scores, stride);
                 let shape = (block.len(), padded, visible);
                 product(shape, p, values, Seen::Depths(first), Out::Set, rows, padded);
                 for (i, query) in block.enumerate() {

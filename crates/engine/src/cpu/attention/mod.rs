@@ -21,6 +21,8 @@ use crate::cpu::product::COLUMNS;
 use std::cell::RefCell;
 use std::ops::Range;
 
+/// Values in a cache line.
+const LINE: usize = 16;
 /// Query rows of a block.
 const BLOCK: usize = 48;
 
@@ -32,10 +34,12 @@ thread_local! {
 /// meanwhile: `f` may wait for other tasks, and these may run on this thread.
 pub(super) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
+    if scratch.len() < len + LINE {
+        scratch.resize(len + LINE, 0.0);
     }
-    let result = f(&mut scratch[..len]);
+    // A register may be as wide as a line; one that lies in two takes two accesses.
+    let first = scratch.as_ptr().align_offset(LINE * size_of::<f32>());
+    let result = f(&mut scratch[first..][..len]);
     SCRATCH.with_borrow_mut(|stack| stack.push(scratch));
     result
 }
@@ -46,7 +50,7 @@ pub fn scratch_bytes(keys: usize, head_dim: usize, group: usize) -> usize {
     let (stride, padded) = (Task::key_stride(keys), head_dim.next_multiple_of(COLUMNS));
     let layouts = 2 * head_dim * keys.next_multiple_of(COLUMNS) + keys * padded;
     let block = BLOCK * (2 * stride + 3 * padded);
-    size_of::<f32>() * (layouts + block + group * 2 * keys * padded)
+    size_of::<f32>() * (layouts + block + group * 2 * keys * padded + LINE)
 }
 
 /// Cut the first `len` values off the scratch memory.
