@@ -2,13 +2,16 @@
 //! B is laid out by the caller once for many products.
 
 use crate::backend::Out;
-use crate::cpu::simd::{fma, prefetch, simd_fn};
+#[cfg(target_arch = "x86_64")]
+use super::gemm::{Avx2, Avx512};
+use super::gemm::{Portable, Simd};
+use crate::cpu::simd::{prefetch, simd_fn};
 use std::ops::Range;
 
 /// Columns of B and C come in multiples of this.
 pub const COLUMNS: usize = 16;
 
-/// A stored row-major, `stride` values from one stored row to the next.
+/// The left operand, `stride` values from one stored row to the next.
 #[derive(Clone, Copy)]
 pub struct Strided<'a> {
     pub values: &'a [f32],
@@ -26,7 +29,7 @@ impl<'a> Strided<'a> {
         Self { values, stride, transposed: true }
     }
 
-    /// Where element (i, l) is.
+    /// Where element (i, l) is; `T`: transposed.
     #[inline(always)]
     fn at<const T: bool>(&self, i: usize, l: usize) -> usize {
         if T { i + l * self.stride } else { i * self.stride + l }
@@ -52,19 +55,6 @@ impl<'a> Panels<'a> {
     /// Row-major, with a distance between rows.
     pub fn rows(values: &'a [f32], row: usize) -> Self {
         Self { values, row, panel: COLUMNS }
-    }
-
-    /// # Safety
-    /// They lie inside; `column` is a multiple of `N` or of [`COLUMNS`].
-    #[inline(always)]
-    unsafe fn row_of_tile<const N: usize>(&self, row: usize, column: usize) -> [f32; N] {
-        let mut values = [0.0; N];
-        for (i, values) in values.chunks_mut(COLUMNS).enumerate() {
-            let at = self.at(row, column + i * COLUMNS);
-            // SAFETY: by this function's contract.
-            values.copy_from_slice(unsafe { self.values.get_unchecked(at..at + values.len()) });
-        }
-        values
     }
 
     #[inline(always)]
@@ -128,13 +118,13 @@ simd_fn! {
         let whole = Whole { m, n, k, a, b, seen, to, c_stride };
         // SAFETY: by the assertions every tile lies inside C, and its operands inside A and B.
         unsafe {
+            #[cfg(target_arch = "x86_64")]
             if WIDE {
-                whole.run::<FMA, 8, 32>(c);
+                return whole.run::<Avx512, 8, 2>(c);
             } else if FMA {
-                whole.run::<FMA, 6, 16>(c);
-            } else {
-                whole.run::<FMA, 4, 8>(c);
+                return whole.run::<Avx2, 6, 2>(c);
             }
+            whole.run::<Portable, 4, 2>(c);
         }
     }
 }
@@ -155,20 +145,20 @@ impl Whole<'_> {
     /// Block of depths by block of depths.
     ///
     /// # Safety
-    /// The shape lies inside A, B and `c`.
+    /// The shape lies inside A, B and `c`; the processor has the instructions of `S`.
     #[inline(always)]
-    unsafe fn run<const FMA: bool, const MR: usize, const NR: usize>(&self, c: &mut [f32]) {
+    unsafe fn run<S: Simd, const MR: usize, const W: usize>(&self, c: &mut [f32]) {
         let mut from = 0;
         loop {
             let part = Part { of: self, depths: from..self.k.min(from + DEPTHS) };
-            // A tile knows at compile time how A is stored: where all its addresses are computed, that takes as long
-            // as the arithmetic.
+            // How A is stored is known when a tile is compiled: then the values of a transposed A that it takes lie
+            // at constant distances.
             // SAFETY: by this function's contract.
             unsafe {
                 if self.a.transposed {
-                    part.run::<FMA, true, MR, NR>(c);
+                    part.run::<S, true, MR, W>(c);
                 } else {
-                    part.run::<FMA, false, MR, NR>(c);
+                    part.run::<S, false, MR, W>(c);
                 }
             }
             from += DEPTHS;
@@ -186,13 +176,13 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// In tiles of `MR` × `NR`. Of the two loops over tiles the one over the longer side is outside, so that the
+    /// In tiles of `MR` rows and `W` registers. Of the two loops over tiles the one over the longer side is outside, so that the
     /// shorter side's operand is in the first-level cache for all but the first.
     ///
     /// # Safety
     /// The shape lies inside A, B and `c`.
     #[inline(always)]
-    unsafe fn run<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(&self, c: &mut [f32]) {
+    unsafe fn run<S: Simd, const T: bool, const MR: usize, const W: usize>(&self, c: &mut [f32]) {
         let &Whole { m, n, .. } = self.of;
         // SAFETY: rows and columns below m and n.
         unsafe {
@@ -200,7 +190,7 @@ impl Part<'_> {
                 for i in (0..m).step_by(MR) {
                     let mut column = 0;
                     while column < n {
-                        column += self.tiles::<FMA, T, MR, NR>(i, column, c);
+                        column += self.tiles::<S, T, MR, W>(i, column, c);
                     }
                 }
             } else {
@@ -208,7 +198,7 @@ impl Part<'_> {
                 while column < n {
                     let mut width = 0;
                     for i in (0..m).step_by(MR) {
-                        width = self.tiles::<FMA, T, MR, NR>(i, column, c);
+                        width = self.tiles::<S, T, MR, W>(i, column, c);
                     }
                     column += width;
                 }
@@ -216,12 +206,12 @@ impl Part<'_> {
         }
     }
 
-    /// Up to `MR` rows from `i` on, and the next `NR` columns, or [`COLUMNS`] where there are no more; how many.
+    /// Up to `MR` rows from `i` on, and the next `W` registers of columns, or one where there are no more; how many columns.
     ///
     /// # Safety
     /// As [`Part::run`].
     #[inline(always)]
-    unsafe fn tiles<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
+    unsafe fn tiles<S: Simd, const T: bool, const MR: usize, const W: usize>(
         &self,
         i: usize,
         column: usize,
@@ -229,12 +219,12 @@ impl Part<'_> {
     ) -> usize {
         // SAFETY: as this function's contract says.
         unsafe {
-            if NR > COLUMNS && self.of.n - column < NR {
-                self.rows::<FMA, T, MR, COLUMNS>(i, column, c);
-                COLUMNS
+            if W > 1 && self.of.n - column < W * S::LANES {
+                self.rows::<S, T, MR, 1>(i, column, c);
+                S::LANES
             } else {
-                self.rows::<FMA, T, MR, NR>(i, column, c);
-                NR
+                self.rows::<S, T, MR, W>(i, column, c);
+                W * S::LANES
             }
         }
     }
@@ -242,7 +232,7 @@ impl Part<'_> {
     /// # Safety
     /// As [`Part::run`].
     #[inline(always)]
-    unsafe fn rows<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
+    unsafe fn rows<S: Simd, const T: bool, const MR: usize, const W: usize>(
         &self,
         i: usize,
         column: usize,
@@ -252,7 +242,7 @@ impl Part<'_> {
             ($($rows:literal)*) => {
                 match MR.min(self.of.m - i) {
                     // SAFETY: as this function's contract says.
-                    $($rows if $rows <= MR => unsafe { self.tile::<FMA, T, $rows, NR>(i, column, c) },)*
+                    $($rows if $rows <= MR => unsafe { self.tile::<S, T, $rows, W>(i, column, c) },)*
                     _ => unreachable!("a tile has at most MR rows"),
                 }
             };
@@ -263,9 +253,9 @@ impl Part<'_> {
     /// A tile of C in registers.
     ///
     /// # Safety
-    /// Rows `i .. i + MR`, columns `column .. column + NR` and the depths lie inside A, B and C.
+    /// Rows `i .. i + MR`, the columns of `W` registers from `column` on and the depths lie inside A, B and C.
     #[inline(always)]
-    unsafe fn tile<const FMA: bool, const T: bool, const MR: usize, const NR: usize>(
+    unsafe fn tile<S: Simd, const T: bool, const MR: usize, const W: usize>(
         &self,
         i: usize,
         column: usize,
@@ -283,39 +273,47 @@ impl Part<'_> {
                 prefetch(c.as_ptr().wrapping_add((i + r) * c_stride + column));
             }
         }
-        let mut sums = [[0.0f32; NR]; MR];
-        for l in depths {
-            // SAFETY: by this function's contract; a tile twice as wide as a panel begins where one begins.
-            let row: [f32; NR] = unsafe { b.row_of_tile(l, column) };
-            let next = b.at(l, column + NR.max(COLUMNS));
-            prefetch(b.values.as_ptr().wrapping_add(next));
-            if NR > COLUMNS {
-                prefetch(b.values.as_ptr().wrapping_add(next + b.panel));
-            }
-            for r in 0..MR {
-                // SAFETY: likewise.
-                let x = unsafe { *a.values.get_unchecked(a.at::<T>(i + r, l)) };
-                for j in 0..NR {
-                    sums[r][j] = fma::<FMA>(x, row[j], sums[r][j]);
+        // Where register w of a row of B begins: a tile twice as wide as a panel begins where one begins.
+        let register = |w: usize| w * S::LANES / COLUMNS * b.panel + w * S::LANES % COLUMNS;
+        let next = b.at(0, column + (W * S::LANES).max(COLUMNS));
+        let to = c.as_mut_ptr().wrapping_add(i * c_stride + column);
+        let c = |r: usize, w: usize| to.wrapping_add(r * c_stride + w * S::LANES);
+        // Registers by name, not arrays for the compiler to vectorise: of a tile 16 wide it made gathers and scatters.
+        // SAFETY: by this function's contract; the processor has the instructions.
+        unsafe {
+            let mut sums = [[S::zero(); W]; MR];
+            for l in depths {
+                let row = b.values.as_ptr().add(b.at(l, column));
+                let mut values = [S::zero(); W];
+                for w in 0..W {
+                    values[w] = S::load(row.add(register(w)));
+                }
+                let next = b.values.as_ptr().wrapping_add(next + l * b.row);
+                prefetch(next);
+                if W * S::LANES > COLUMNS {
+                    prefetch(next.wrapping_add(b.panel));
+                }
+                for r in 0..MR {
+                    let x = S::splat(*a.values.get_unchecked(a.at::<T>(i + r, l)));
+                    for w in 0..W {
+                        sums[r][w] = S::fma(x, values[w], sums[r][w]);
+                    }
                 }
             }
-        }
-        // Short loops of one kind each: they unroll, and the sums never leave their registers.
-        // SAFETY: likewise.
-        let mut row =
-            |r: usize| unsafe { c.as_mut_ptr().add((i + r) * c_stride + column).cast::<[f32; NR]>() };
-        if add {
-            for r in 0..MR {
-                // SAFETY: likewise.
-                let c = unsafe { &mut *row(r) };
-                for j in 0..NR {
-                    c[j] += sums[r][j];
+            // Short loops of one kind each: they unroll, and the sums never leave their registers.
+            if add {
+                let one = S::splat(1.0); // a product with it is exact
+                for r in 0..MR {
+                    for w in 0..W {
+                        S::store(c(r, w), S::fma(one, sums[r][w], S::load(c(r, w))));
+                    }
                 }
-            }
-        } else {
-            for r in 0..MR {
-                // SAFETY: likewise.
-                unsafe { *row(r) = sums[r] };
+            } else {
+                for r in 0..MR {
+                    for w in 0..W {
+                        S::store(c(r, w), sums[r][w]);
+                    }
+                }
             }
         }
     }
@@ -363,9 +361,9 @@ mod tests {
                     match tiles {
                         0 => product((m, n, k), a, b_stored, seen, to, &mut c, c_stride),
                         // SAFETY: the matrices are as large as the shape says.
-                        8 => unsafe { whole.run::<false, 4, 8>(&mut c) },
+                        8 => unsafe { whole.run::<Portable, 4, 2>(&mut c) },
                         // SAFETY: likewise.
-                        _ => unsafe { whole.run::<false, 8, 32>(&mut c) },
+                        _ => unsafe { whole.run::<Portable, 8, 8>(&mut c) },
                     }
                     for i in 0..m {
                         let hidden = |j: usize| matches!(seen, Seen::Columns(first) if j >= first + i);

@@ -4,7 +4,7 @@ use super::{BLOCK, Task, check, cut, few, with_scratch};
 use crate::backend::{Attention, Out};
 use crate::cpu::parallel::{SharedMut, for_each};
 use crate::cpu::product::{COLUMNS, Panels, Seen, Strided, product};
-use crate::cpu::simd::{LANES, exp, max, simd_fn, sum_lanes};
+use crate::cpu::simd::{self, simd_fn};
 use std::ops::Range;
 
 /// Query rows of a task, so that one long segment still keeps all threads busy.
@@ -91,21 +91,8 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
 }
 
 simd_fn! {
-    /// Scores become exp(score − max); returns the maximum and the sum. A NaN stays in the sum.
+    /// Scores become exp(score − max); returns the maximum and the sum.
     pub(super) fn exponentials(scores: &mut [f32]) -> (f32, f32) {
-        let max = max(scores);
-        let mut lanes = [0.0f32; LANES];
-        let (scores, rest) = scores.as_chunks_mut::<LANES>();
-        for scores in scores {
-            for l in 0..LANES {
-                scores[l] = exp::<FMA>(scores[l] - max);
-                lanes[l] += scores[l];
-            }
-        }
-        for (score, lane) in rest.iter_mut().zip(&mut lanes) {
-            *score = exp::<FMA>(*score - max);
-            *lane += *score;
-        }
-        (max, sum_lanes(lanes))
+        simd::exponentials::<FMA>(scores)
     }
 }

@@ -4,7 +4,7 @@
 
 use super::element::Element;
 use crate::backend::CACHE_BLOCK;
-use crate::cpu::simd::{LANES, exp, fma, max, sum_lanes};
+use crate::cpu::simd::{exponentials, fma};
 
 /// Keys whose values stay in the first-level cache while the heads of a group pass by.
 const RUN: usize = 128;
@@ -85,20 +85,8 @@ fn score<E: Element, const FMA: bool, const WIDE: bool>(q: &[f32], k: &[E::Store
 /// Scores become probabilities. A NaN stays one.
 #[inline(always)]
 fn softmax<const FMA: bool>(scores: &mut [f32]) {
-    let max = max(scores);
-    let mut lanes = [0.0f32; LANES];
-    let (whole, rest) = scores.as_chunks_mut::<LANES>();
-    for scores in whole {
-        for l in 0..LANES {
-            scores[l] = exp::<FMA>(scores[l] - max);
-            lanes[l] += scores[l];
-        }
-    }
-    for (score, lane) in rest.iter_mut().zip(&mut lanes) {
-        *score = exp::<FMA>(*score - max);
-        *lane += *score;
-    }
-    let inverse = 1.0 / sum_lanes(lanes);
+    let (_, sum) = exponentials::<FMA>(scores);
+    let inverse = 1.0 / sum;
     scores.iter_mut().for_each(|p| *p *= inverse);
 }
 
