@@ -1,10 +1,10 @@
 //! Small matrix products on one thread, for the blocks of attention and the thin sides of LoRA: no packing of A, and
 //! B is laid out by the caller once for many products.
 
-use crate::backend::Out;
 #[cfg(target_arch = "x86_64")]
 use super::gemm::{Avx2, Avx512};
 use super::gemm::{Portable, Simd};
+use crate::backend::Out;
 use crate::cpu::simd::{prefetch, simd_fn};
 use std::ops::Range;
 

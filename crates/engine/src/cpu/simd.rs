@@ -127,34 +127,18 @@ pub fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// A last part of fewer than [`LANES`] values, filled up: loops over single values take longer than all the others of
-/// a row as short as attention's.
-#[inline(always)]
-pub fn filled(rest: &[f32], with: f32) -> [f32; LANES] {
-    let mut values = [with; LANES];
-    values[..rest.len()].copy_from_slice(rest);
-    values
-}
-
 /// The largest value; a NaN is passed over. −∞ for nothing.
 #[inline(always)]
 pub fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (x, rest) = x.as_chunks::<LANES>();
-    for x in x.iter().chain([&filled(rest, f32::NEG_INFINITY)]) {
+    for x in x {
         for l in 0..LANES {
             lanes[l] = larger(lanes[l], x[l]);
         }
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for l in 0..width {
-            lanes[l] = larger(lanes[l], lanes[l + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// `scores` become exp(score − max); the maximum and the sum. A NaN stays in the sum.
@@ -169,13 +153,9 @@ pub fn exponentials<const FMA: bool>(scores: &mut [f32]) -> (f32, f32) {
             lanes[l] += scores[l];
         }
     }
-    if !rest.is_empty() {
-        let mut scores = filled(rest, f32::NEG_INFINITY);
-        for l in 0..LANES {
-            scores[l] = exp::<FMA>(scores[l] - max); // 0 where there is no score
-            lanes[l] += scores[l];
-        }
-        rest.copy_from_slice(&scores[..rest.len()]);
+    for (score, lane) in rest.iter_mut().zip(&mut lanes) {
+        *score = exp::<FMA>(*score - max);
+        *lane += *score;
     }
     (max, sum_lanes(lanes))
 }

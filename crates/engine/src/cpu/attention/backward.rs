@@ -5,7 +5,7 @@ use super::{BLOCK, Task, check, cut, with_scratch};
 use crate::backend::{Attention, Out, Segment};
 use crate::cpu::parallel::{SharedMut, for_each, for_each_task};
 use crate::cpu::product::{COLUMNS, Panels, Seen, Strided, product};
-use crate::cpu::simd::{LANES, dot, exp, filled, simd_fn};
+use crate::cpu::simd::{dot, exp, simd_fn};
 
 /// What the backward reads: `q, out, dout [Tq, H, D]`, `k, v [Tk, K, D]`, `lse [Tq, H]`.
 #[derive(Clone, Copy)]
@@ -215,19 +215,9 @@ simd_fn! {
     /// One row: `p` from scores to probabilities, `ds` from dP to dS.
     fn score_gradients(p: &mut [f32], ds: &mut [f32], lse: f32, out: &[f32], dout: &[f32], scale: f32) {
         let mean = dot::<FMA>(out, dout);
-        let each = |p: &mut [f32; LANES], ds: &mut [f32; LANES]| {
-            for l in 0..LANES {
-                p[l] = exp::<FMA>(p[l] - lse);
-                ds[l] = p[l] * (ds[l] - mean) * scale;
-            }
-        };
-        let ((p, p_rest), (ds, ds_rest)) = (p.as_chunks_mut::<LANES>(), ds.as_chunks_mut::<LANES>());
         for (p, ds) in p.iter_mut().zip(ds) {
-            each(p, ds);
+            *p = exp::<FMA>(*p - lse);
+            *ds = *p * (*ds - mean) * scale;
         }
-        let (mut p, mut ds) = (filled(p_rest, f32::NEG_INFINITY), filled(ds_rest, 0.0));
-        each(&mut p, &mut ds);
-        p_rest.copy_from_slice(&p[..p_rest.len()]);
-        ds_rest.copy_from_slice(&ds[..ds_rest.len()]);
     }
 }

@@ -58,8 +58,7 @@ fn attend(task: Task, queries: Range<usize>, q: &[f32], k: &[f32], v: &[f32], ou
             for start in queries.clone().step_by(BLOCK) {
                 let block = start..queries.end.min(start + BLOCK);
                 let visible = task.visible(block.end);
-                let q =
-                    Strided::rows(&q[task.query_at(start, head)..], task.spec.heads * dim);
+                let q = Strided::rows(&q[task.query_at(start, head)..], task.spec.heads * dim);
                 let columns = visible.next_multiple_of(COLUMNS);
                 let first = task.visible(start + 1);
                 let shape = (block.len(), columns, dim);

@@ -27,9 +27,9 @@ mod x86;
 use crate::{Dtype, Format, FrozenMatrix, Out};
 use kernel::Kernel;
 pub(super) use simd::{Portable, Simd};
+use std::sync::atomic::Ordering;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Avx2, Avx512};
-use std::sync::atomic::Ordering;
 
 /// The instruction set that matrix products run on here.
 pub fn kernel_name() -> &'static str {
