@@ -14,8 +14,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// Read every example of a file, or of all files that a pattern stands for ([`data_files`]); `-` is standard input. Parquet, `.gz` and `.zst` are known by their
-/// first bytes, not by name. JSONL is read line by line, so only its examples are held in memory.
+/// Read every example of a file, or of all files that a pattern stands for ([`data_files`]); `-` is standard input.
+/// Parquet, `.gz` and `.zst` are known by their first bytes, not by name. JSONL is read line by line, so only its
+/// examples are held in memory.
 ///
 /// An example without an id gets the hash of its content; an id that occurs twice gets `-2`, `-3`… so
 /// that ids are unique within the result.

@@ -35,7 +35,8 @@ const SHOWN_CHARS: usize = 64;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The data set: JSON, JSONL or Parquet, also .gz or .zst; a `*` in the name stands for several files; `-` reads standard input
+    /// The data set: JSON, JSONL or Parquet, also .gz or .zst; a `*` in the name stands for several files; `-` reads
+    /// standard input
     #[arg(value_name = "IN", required_unless_present = "list_rules")]
     input: Option<PathBuf>,
     /// Where the kept examples go (JSONL, or Parquet by its name; .gz or .zst compresses; `-` is standard

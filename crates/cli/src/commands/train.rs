@@ -42,7 +42,8 @@ pub struct Args {
     /// Base model: a folder in the Hugging Face layout, or org/name[@revision] of one at the Hub
     #[arg(long, value_name = "MODEL")]
     base: PathBuf,
-    /// What to train on: JSON, JSONL or Parquet, also .gz or .zst; or org/name[@revision] at the Hub
+    /// What to train on: JSON, JSONL or Parquet, also .gz or .zst; a `*` in the name stands for several files of text;
+    /// or org/name[@revision] at the Hub
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Folder for the result

@@ -15,7 +15,7 @@ const LARGE_PAGE: usize = 2 << 20;
 /// Values from which on they are worth a large page.
 const LARGE: usize = 1 << 16;
 /// Values in a cache line: a piece begins with one.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// See [`mapped_bytes`].
 static MAPPED: AtomicUsize = AtomicUsize::new(0);

@@ -116,7 +116,8 @@ simd_fn! {
             assert!(b.at(k - 1, n - 1) < b.values.len(), "B");
         }
         let whole = Whole { m, n, k, a, b, seen, to, c_stride };
-        // SAFETY: by the assertions every tile lies inside C, and its operands inside A and B.
+        // SAFETY: by the assertions every tile lies inside C, and its operands inside A and B; `WIDE` and `FMA` say what
+        // the processor has.
         unsafe {
             #[cfg(target_arch = "x86_64")]
             if WIDE {
@@ -322,6 +323,7 @@ impl Part<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::simd::{FORCED, Level, level};
 
     fn noise(len: usize, seed: usize) -> Vec<f32> {
         (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0).collect()
@@ -352,18 +354,24 @@ mod tests {
             }
             let a = Strided { values: &stored, stride: if transposed { m } else { k }, transposed };
             for b_stored in [Panels::rows(&in_rows, n + 3), Panels::packed(&packed, k)] {
-                for (to, tiles) in
-                    [Out::Set, Out::Add].into_iter().flat_map(|to| [(to, 0), (to, 8), (to, 32)])
+                let best = level();
+                // Every instruction set that runs here; then, wherever that is, tiles as wide as two panels.
+                let levels = [Level::Portable, Level::Avx2, Level::Avx512].into_iter().filter(|&l| l <= best);
+                let tiles: Vec<_> = levels.map(Some).chain([None]).collect();
+                for (to, tiles) in [Out::Set, Out::Add]
+                    .into_iter()
+                    .flat_map(|to| tiles.iter().map(move |&tiles| (to, tiles)))
                 {
                     let (mut c, c_stride) = (old.clone(), n + 1);
                     let whole = Whole { m, n, k, a, b: b_stored, seen, to, c_stride };
-                    // The tiles of this processor, then all others.
                     match tiles {
-                        0 => product((m, n, k), a, b_stored, seen, to, &mut c, c_stride),
+                        Some(level) => {
+                            FORCED.set(Some(level));
+                            product((m, n, k), a, b_stored, seen, to, &mut c, c_stride);
+                            FORCED.set(None);
+                        }
                         // SAFETY: the matrices are as large as the shape says.
-                        8 => unsafe { whole.run::<Portable, 4, 2>(&mut c) },
-                        // SAFETY: likewise.
-                        _ => unsafe { whole.run::<Portable, 8, 8>(&mut c) },
+                        None => unsafe { whole.run::<Portable, 8, 8>(&mut c) },
                     }
                     for i in 0..m {
                         let hidden = |j: usize| matches!(seen, Seen::Columns(first) if j >= first + i);

@@ -170,13 +170,12 @@ fn head_backward(
             let (rows, visible) = (block.len(), task.visible(block.end));
             pad_rows(block.clone().map(|i| task.query_row(inputs.q, i, head)), padded, q_rows);
             pad_rows(block.clone().map(|i| task.query_row(inputs.dout, i, head)), padded, dout_rows);
-            let by_row = |values, row| Strided::rows(values, row);
             let by_column = |values| Strided::transposed(values, stride);
             let columns = visible.next_multiple_of(COLUMNS);
             let first = task.visible(start + 1);
             let (shape, seen) = ((rows, columns, dim), Seen::Columns(first));
-            product(shape, by_row(q_rows, padded), layout.keys_t, seen, Out::Set, p, stride);
-            product(shape, by_row(dout_rows, padded), layout.values_t, seen, Out::Set, ds, stride);
+            product(shape, Strided::rows(q_rows, padded), layout.keys_t, seen, Out::Set, p, stride);
+            product(shape, Strided::rows(dout_rows, padded), layout.values_t, seen, Out::Set, ds, stride);
             for (i, query) in block.clone().enumerate() {
                 let (p, ds) = (&mut p[i * stride..][..visible], &mut ds[i * stride..][..visible]);
                 let (p, hidden_p) = p.split_at_mut(task.visible(query + 1));
@@ -192,7 +191,7 @@ fn head_backward(
             product(shape, by_column(&*p), padded_rows(&*dout_rows), seen, Out::Add, dv, padded);
             product(shape, by_column(&*ds), padded_rows(&*q_rows), seen, Out::Add, dk, padded);
             let (shape, seen) = ((rows, padded, visible), Seen::Depths(first));
-            product(shape, by_row(&*ds, stride), layout.keys, seen, Out::Set, dq_rows, padded);
+            product(shape, Strided::rows(ds, stride), layout.keys, seen, Out::Set, dq_rows, padded);
             for (i, query) in block.enumerate() {
                 // SAFETY: this query and head belong to this call.
                 let dq = unsafe { dq.slice(task.query_at(query, head), dim) };

@@ -17,12 +17,11 @@ pub use cached::{CpuCache, NewRows, attention as cached};
 pub use forward::forward;
 
 use crate::backend::{Attention, Segment};
+use crate::cpu::buffer::LINE;
 use crate::cpu::product::COLUMNS;
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Values in a cache line.
-const LINE: usize = 16;
 /// Query rows of a block.
 const BLOCK: usize = 48;
 
